@@ -1,0 +1,157 @@
+"""``python run.py``: compose, check, launch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longview.errors import ConfigError, LongviewError, Problem
+
+if TYPE_CHECKING:
+    from longview.config.experiment import CheckedExperiment, Checker
+
+__all__ = ["CheckedExperiment", "guarded", "main"]
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_REFUSED = {
+    "config_path": "--config-path: set LONGVIEW_CONF to another conf folder instead",
+    "config_name": "--config-name: choose an experiment instead, experiment=<name>",
+    "config_dir": "--config-dir: set LONGVIEW_CONF to another conf folder instead",
+    "experimental_rerun": "--experimental-rerun: continue a run with run.resume=<run directory> instead",
+}
+
+
+def main(argv: Sequence[str] | None = None, *, conf: Path | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; default: those of the process.
+        conf: Folder that holds conf/ (run.py's own).
+
+    Returns:
+        Exit code: 0 ok, 1 failed run, 2 bad input (nothing written), 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _main(arguments, conf))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Run ``work``; an error becomes one message on stderr and an exit code. LONGVIEW_TRACEBACK=1 shows tracebacks."""
+    try:
+        return work()
+    except LongviewError as error:
+        if os.environ.get("LONGVIEW_TRACEBACK") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `... --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:
+        if os.environ.get("LONGVIEW_TRACEBACK") == "1":
+            raise
+        print(f"error: {type(error).__name__}: {error}\n(LONGVIEW_TRACEBACK=1 shows where)", file=sys.stderr)
+        return FAILED
+
+
+def _main(arguments: list[str], conf: Path | None) -> int:
+    from longview.config.tree import find_conf
+
+    folder = find_conf(conf)
+    if "--version" in arguments:
+        from longview import __version__
+
+        print(f"longview {__version__}")
+        return OK
+    from hydra._internal.utils import get_args_parser
+
+    options = get_args_parser().parse_intermixed_args(arguments)
+    if refused := [text for name, text in _REFUSED.items() if getattr(options, name) is not None]:
+        raise ConfigError([Problem("", f"not an option of longview; {text}") for text in refused])
+    if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
+        return _hydra(options, arguments, folder)
+
+    from longview.config.experiment import Checker
+
+    checker = Checker(folder)
+    if options.multirun:
+        return _sweep(checker, options.overrides, arguments)
+    experiment = checker.check(options.overrides)
+    from longview.launch.local import launch
+
+    return launch(experiment, argv=arguments)
+
+
+def _hydra(options: Any, arguments: list[str], folder: Path) -> int:
+    """Hydra's own features, on a tree that composes."""
+    from hydra import main as hydra_main
+
+    overrides = options.overrides
+    if not options.shell_completion and (overrides or options.cfg):
+        from longview.config.experiment import Checker
+
+        checker = Checker(folder)
+        if problems := checker.compose_problems(overrides):
+            raise ConfigError(problems)
+        arguments = [a for a in arguments if a not in overrides] + checker.canonical(overrides)
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        hydra_main(config_path=str(folder.resolve()), config_name="config", version_base="1.3")(_nothing)()
+    except SystemExit as done:
+        return int(done.code or 0) if isinstance(done.code, (int, type(None))) else FAILED
+    except (LongviewError, KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception:
+        from longview.config.experiment import Checker
+
+        problems = Checker(folder).compose_problems(overrides)
+        if problems and not options.shell_completion:
+            raise ConfigError(problems) from None
+        raise
+    finally:
+        sys.argv = before
+    return OK
+
+
+def _nothing(config: Any) -> None:
+    """Hydra wants a function; runs do not pass through it."""
+
+
+def _sweep(checker: Checker, overrides: list[str], arguments: list[str]) -> int:
+    """Check every point, then let Hydra's sweeper hand them to our launcher."""
+    if any(text.startswith("hydra/sweeper") for text in overrides):
+        raise ConfigError([Problem("hydra/sweeper", "other sweepers are not supported; name the values, as in seed=1,2,3")])
+    canonical, points = checker.sweep(overrides)
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from longview.launch.plugin import PointError, failed, register
+
+    register(checker, arguments, len(points))
+    with initialize_config_dir(str(checker.conf.root), job_name="longview", version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        try:
+            hydra.multirun("config", _nothing, [*canonical, "hydra.mode=MULTIRUN"])
+        except PointError:
+            names = failed()
+            print(f"\n{len(names)} of {len(points)} points failed: {'; '.join(names)}", file=sys.stderr)
+            return FAILED
+    print(f"\nall {len(points)} points finished")
+    return OK
+
+
+def __getattr__(name: str) -> Any:
+    """``CheckedExperiment`` is offered here too; imported only when asked for."""
+    if name == "CheckedExperiment":
+        from longview.config.experiment import CheckedExperiment
+
+        return CheckedExperiment
+    raise AttributeError(name)

@@ -1,0 +1,189 @@
+"""The ``longview`` command: what does not train. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longview.app import BAD_INPUT, OK, guarded
+from longview.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from longview.config.experiment import CheckedExperiment
+
+_HELP = """\
+examples:
+  longview check                                       is the default experiment sound?
+  longview check model=manta data=breakfast seed=1     compose and check; nothing is run or written
+  longview check seed=1,2,3 model=manta,repeat_last -m every point of a sweep
+  longview data check data=breakfast data.root=/data/breakfast
+  longview schema --out schema.json                    JSON schema of the whole tree, for your editor
+
+runs are started with `python run.py`, which takes the same arguments: see `python run.py --help`.
+exit codes: 0 ok, 2 bad input (all that is wrong is listed), 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 ok, 2 bad input, 130 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return OK
+    if hasattr(options, "overrides"):
+        options.overrides = [*options.overrides, *rest]  # "-x" and "--seed" are named as bad overrides with the others
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    result: int = options.run(options)
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    from longview import __version__
+
+    raw = argparse.RawDescriptionHelpFormatter
+    text = "Check experiments and data, and read what came out."
+    parser = argparse.ArgumentParser("longview", description=text, epilog=_HELP, formatter_class=raw, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"longview {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    check = commands.add_parser("check", help="compose and check an experiment without running it", allow_abbrev=False)
+    check.add_argument("overrides", nargs="*", metavar="key=value", help="as for python run.py")
+    check.add_argument("-m", "--multirun", action="store_true", help="check every point of a sweep")
+    check.set_defaults(run=_check)
+
+    schema = commands.add_parser("schema", help="print the JSON schema of the whole tree", allow_abbrev=False)
+    schema.add_argument("--out", type=Path, metavar="FILE", help="write it there instead")
+    schema.set_defaults(run=_schema)
+
+    data = commands.add_parser("data", help="look at a data set", allow_abbrev=False)
+    inner = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole = inner.add_parser("check", help="read a data set once and report every malformed file", allow_abbrev=False)
+    whole.add_argument("overrides", nargs="*", metavar="key=value", help="data=<option> data.root=<folder> ...")
+    whole.set_defaults(run=_data_check)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    from longview.config.experiment import Checker
+
+    checker = Checker()
+    if options.multirun:
+        _, points = checker.sweep(options.overrides)
+        print(f"ok: {len(points)} points")
+        for i, point in enumerate(points, 1):
+            print(f"  [{i}/{len(points)}] {' '.join(point.overrides)}")
+        print("each like the first:")
+        print(summary(points[0]))
+        return OK
+    experiment = checker.check(options.overrides)
+    print("ok")
+    print(summary(experiment))
+    return OK
+
+
+def summary(experiment: CheckedExperiment) -> str:
+    """The experiment in a few lines: what, on what, where, how long."""
+    config = experiment.config
+    trainer, loader = config.trainer, config.loader
+    length = " or ".join(f"{n} {unit}" for n, unit in ((trainer.max_epochs, "epochs"), (trainer.max_steps, "steps")) if n)
+    world = config.world_size
+    batch = f"{loader.batch_size} per process" + (
+        f", {loader.batch_size * world * trainer.accumulate} in all" if world > 1 else ""
+    )
+    rows = [
+        ("task", _block(config.task)),
+        ("model", _block(config.model)),
+        ("data", _block(config.data)),
+        ("length", f"{length}, batch {batch}, seed {config.seed}"),
+        ("where", f"{config.cluster.name}: {_machine(config)}, {trainer.accelerator}, precision {trainer.precision}"),
+        ("log", "metrics.csv" + (f" and W&B ({config.logger.wandb.mode})" if config.logger.wandb else "")),
+    ]
+    if config.run.resume or config.run.test:
+        what = "continue" if config.run.resume else "score"
+        rows.append((what, str(config.run.resume or config.run.test)))
+    else:
+        rows.append(("run", f"{config.run.root}/<date>-{experiment.name}-<id>"))
+    return "\n".join(f"  {head:<8}{text}" for head, text in rows)
+
+
+def _machine(config: Any) -> str:
+    nodes, devices = config.resources.nodes, config.devices
+    processes = "1 process" if config.world_size == 1 else f"{nodes} x {devices} processes, strategy {config.strategy.name}"
+    return processes + (f", at most {config.resources.time}" if config.resources.time else "")
+
+
+def _block(block: Any) -> str:
+    values = ", ".join(f"{k}={v}" for k, v in list(block.plain().items())[1:])
+    text = f"{block.name}  {values}"
+    return text if len(text) <= 110 else text[:107] + "..."
+
+
+def _schema(options: argparse.Namespace) -> int:
+    import json
+
+    from longview.config.experiment import Checker
+    from longview.config.jsonschema import tree_schema
+
+    text = json.dumps(tree_schema(Checker()), indent=2) + "\n"
+    if options.out is None:
+        sys.stdout.write(text)
+        return OK
+    try:
+        options.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem("--out", f"'{options.out}' cannot be written: {error.strerror}")]) from None
+    print(f"wrote {options.out}")
+    return OK
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from longview.config.experiment import Checker
+
+    block = Checker().data_block(options.overrides)
+    source = block.build()
+    if found := source.problems():
+        return _report(found)
+    from rich.console import Console
+
+    console = Console()
+    with console.status(f"reading {block.name} ..."):
+        found, statistics = source.verify()
+    if found or statistics is None:
+        return _report(found)
+    _table(console, block, statistics)
+    return OK
+
+
+def _report(problems: Sequence[Problem]) -> int:
+    text = "\n".join(f"  {i}. {p}" for i, p in enumerate(problems, 1))
+    print(f"error: {len(problems)} problem{'' if len(problems) == 1 else 's'} in the data\n{text}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _table(console: Any, block: Any, statistics: Any) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"data={block.name}", title_justify="left", title_style="bold", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name in ("videos", "classes", "frames", "segments"):
+        table.add_row(name, f"{getattr(statistics, name):,}")
+    table.add_row("shortest video", f"{statistics.shortest:,} frames")
+    table.add_row("longest video", f"{statistics.longest:,} frames")
+    for name, (train, test) in statistics.splits.items():
+        table.add_row(f"split {name}", f"{train:,} train, {test:,} test")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

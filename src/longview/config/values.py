@@ -1,0 +1,101 @@
+"""Values of a tree that is being composed: overrides applied one by one, files merged by hand, interpolations resolved.
+
+Each step that fails is a Problem of its own, so that the next one is still taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longview.config.messages import listed
+from longview.config.overrides import Argument
+from longview.config.tree import YamlFile
+from longview.errors import Problem
+
+UNRESOLVED = "<unresolved>"
+"""Stands for a value that was already reported; the check says nothing more of it."""
+
+
+def words(error: BaseException) -> str:
+    """An exception's first lines as one, without Hydra's search path."""
+    text = str(error).partition("Config search path")[0] or type(error).__name__
+    if error.__cause__ is not None and str(error.__cause__) not in text:
+        text += f" {error.__cause__}"
+    return " ".join(text.split())
+
+
+def content(file: YamlFile) -> Any:
+    """A file's values at their place in the tree, its defaults list left out."""
+    from omegaconf import OmegaConf
+
+    loaded: Any = OmegaConf.load(file.path)
+    loaded.pop("defaults", None)
+    for part in reversed(file.package):
+        loaded = OmegaConf.create({part: loaded})
+    return loaded
+
+
+def merge(config: Any, file: YamlFile, problems: list[Problem]) -> None:
+    try:
+        config.merge_with(content(file))
+    except Exception as error:
+        problems.append(Problem(file.shown, words(error)))
+
+
+def apply(config: Any, argument: Argument, problems: list[Problem]) -> None:
+    """Put one value (or deletion) into the tree."""
+    from omegaconf import OmegaConf
+
+    origin = f"override '{argument.text}'"
+    if argument.kind == "value":
+        try:
+            OmegaConf.update(config, argument.key, argument.value, merge=True, force_add=True)
+        except Exception as error:
+            problems.append(Problem(argument.key, words(error), origin))
+    elif argument.kind == "delete":
+        parent, _, name = argument.key.rpartition(".")
+        try:
+            node = OmegaConf.select(config, parent) if parent else config
+        except Exception:
+            node = None
+        if OmegaConf.is_dict(node) and name in node:
+            del node[name]
+        else:
+            keys = [str(k) for k in node if k != "hydra"] if OmegaConf.is_dict(node) else []
+            text = f"cannot be deleted: there is no such key{listed(name, keys)}"
+            problems.append(Problem(argument.key, text, origin))
+
+
+def resolved(config: Any, problems: list[Problem]) -> dict[str, Any]:
+    """Plain values; every interpolation that fails is a problem of its own."""
+    from omegaconf import OmegaConf
+
+    try:
+        tree: Any = OmegaConf.to_container(config, resolve=True)
+    except Exception:
+        tree = _piecewise(config, "", problems)
+    for key in _missing(tree, ""):
+        problems.append(Problem(key, "needs a value (given: ???)"))
+    return dict(tree)
+
+
+def _piecewise(node: Any, path: str, problems: list[Problem]) -> Any:
+    from omegaconf import OmegaConf
+
+    keys = list(node) if OmegaConf.is_dict(node) else range(len(node))
+    values: dict[Any, Any] = {}
+    for key in keys:
+        here = f"{path}.{key}".lstrip(".")
+        try:
+            value = None if OmegaConf.is_missing(node, key) else node[key]
+            values[key] = _piecewise(value, here, problems) if OmegaConf.is_config(value) else value
+        except Exception as error:
+            problems.append(Problem(here, f"cannot be resolved: {str(error).splitlines()[0]}"))
+            values[key] = UNRESOLVED
+    return values if OmegaConf.is_dict(node) else list(values.values())
+
+
+def _missing(value: Any, path: str) -> list[str]:
+    if isinstance(value, dict):
+        return [m for k, v in value.items() for m in _missing(v, f"{path}.{k}".lstrip("."))]
+    return [path] if value == "???" else []

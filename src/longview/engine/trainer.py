@@ -1,0 +1,92 @@
+"""The one place that makes a Lightning Trainer, from the configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from rich.console import Console
+
+from longview.config.schema import Experiment
+from longview.engine.csv_logger import DropRepeatedRows, MetricsFile
+from longview.engine.progress import FitProgress
+from longview.engine.resume import ExactResume
+from longview.engine.stop import StopAtStepBoundary, StopFlag
+from longview.runs.directory import RunDirectory
+from longview.tasks.base import Task
+
+PRECISIONS = {"32": "32-true", "64": "64-true", "16-mixed": "16-mixed", "bf16-mixed": "bf16-mixed"}
+
+
+def make_trainer(
+    config: Experiment, task: Task, run: RunDirectory, flag: StopFlag, console: Console, *, validate: bool, devices: int
+) -> L.Trainer:
+    """Trainer with longview's callbacks and loggers; ``validate`` says whether there is a validation part."""
+    t = config.trainer
+    file = MetricsFile(run.metrics_file)
+    return L.Trainer(
+        accelerator="auto" if t.accelerator == "auto" else ("gpu" if t.accelerator == "cuda" else t.accelerator),
+        devices=devices,
+        num_nodes=config.resources.nodes,
+        strategy=_strategy(config, devices),
+        precision=PRECISIONS[t.precision],  # type: ignore[arg-type]
+        max_epochs=t.max_epochs if t.max_epochs is not None else -1,
+        max_steps=t.max_steps if t.max_steps is not None else -1,
+        gradient_clip_val=t.gradient_clip,
+        accumulate_grad_batches=t.accumulate,
+        check_val_every_n_epoch=t.validate_every,
+        limit_train_batches=t.limit_train_batches,
+        limit_val_batches=t.limit_eval_batches if validate else 0,
+        limit_test_batches=t.limit_eval_batches,
+        log_every_n_steps=t.log_every,
+        deterministic="warn" if t.deterministic else False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our sampler knows ranks, order and position
+        enable_model_summary=False,
+        default_root_dir=run.path,
+        logger=_loggers(config, run, file),
+        callbacks=[*_callbacks(config, task, run, flag, console, validate), DropRepeatedRows(file)],
+    )
+
+
+def _strategy(config: Experiment, devices: int) -> str | Strategy:
+    processes = devices * config.resources.nodes
+    if config.strategy.name == "single" or (config.strategy.name == "auto" and processes == 1):
+        return "auto"
+    unused = bool(getattr(config.strategy, "find_unused_parameters", False))
+    # Buffers are equal on all ranks; broadcasting them would be a collective in evaluation, where ranks may have different
+    # numbers of batches.
+    return DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)
+
+
+def _loggers(config: Experiment, run: RunDirectory, file: MetricsFile) -> list[Logger]:
+    loggers: list[Logger] = [file]
+    if config.logger.wandb is not None:
+        from longview.engine.wandb_logger import make_wandb  # wandb takes a second to import
+
+        loggers.append(make_wandb(config, run))
+    return loggers
+
+
+def _callbacks(
+    config: Experiment, task: Task, run: RunDirectory, flag: StopFlag, console: Console, validate: bool
+) -> list[Callback]:
+    common: dict[str, Any] = {
+        "dirpath": run.checkpoints,
+        "save_top_k": 1,
+        "enable_version_counter": False,
+        "auto_insert_metric_name": False,
+    }
+    callbacks: list[Callback] = [
+        ExactResume(),  # first: it restores before any other callback acts
+        FitProgress(console, enabled=config.trainer.progress),
+        LearningRateMonitor("epoch"),
+        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common),
+    ]
+    if validate:
+        callbacks.append(ModelCheckpoint(filename="best", monitor=task.monitor, mode=task.monitor_mode, **common))
+    # The stop comes last: what it saves then includes what the other callbacks did at this step.
+    return [*callbacks, StopAtStepBoundary(flag, run)]

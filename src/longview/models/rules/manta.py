@@ -1,0 +1,22 @@
+"""What a configuration of MANTA must fulfil beyond the type of each value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from longview.errors import Problem
+
+
+def problems(experiment: Any) -> Iterator[Problem]:
+    """A chain cannot be sampled in more steps than it has; the sinusoid needs an even width."""
+    model = experiment.model.params
+    yield from _width(model)
+    if model.sampling_steps > model.diffusion_steps:
+        text = f"{model.sampling_steps} is more than model.diffusion_steps ({model.diffusion_steps}); give at most that"
+        yield Problem("model.sampling_steps", text)
+
+
+def _width(model: Any) -> Iterator[Problem]:
+    if model.width < 4 or model.width % 2:
+        yield Problem("model.width", f"{model.width} is impossible; must be even and at least 4, for example 64")

@@ -1,0 +1,248 @@
+"""``python run.py`` as a user meets it: help, composed tree, completion, bad input, sweeps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import longview.launch.local
+from longview.app import main
+from longview.errors import LongviewError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty current directory, so that whatever is written is seen."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.delenv("LONGVIEW_CONF", raising=False)
+    monkeypatch.delenv("LONGVIEW_TRACEBACK", raising=False)
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """run.py in a process of its own."""
+    line = [sys.executable, "-B", str(ROOT / "run.py"), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, env={**os.environ, **env}, timeout=120)
+
+
+def written() -> list[str]:
+    return [str(p) for p in Path().rglob("*")]
+
+
+class Launched(list[Any]):
+    """Records launches in place of the engine; ``codes`` are returned in turn."""
+
+    codes: list[Any]
+
+    def __call__(self, experiment: Any, *, argv: list[str]) -> int:
+        self.append(experiment)
+        code = self.codes[len(self) - 1] if len(self) <= len(self.codes) else 0
+        if isinstance(code, BaseException):
+            raise code
+        return int(code)
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> Launched:
+    recorder = Launched()
+    recorder.codes = []
+    monkeypatch.setattr(longview.launch.local, "launch", recorder)
+    return recorder
+
+
+def test_help_teaches() -> None:
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for group in (
+        "task: anticipation",
+        "model: manta, nearest_neighbour, repeat_last",
+        "trainer: default",
+        "strategy: auto, ddp, single",
+    ):
+        assert group in done.stdout
+    assert done.stdout.startswith("longview composes an experiment")
+    examples = [line for line in done.stdout.splitlines() if line.strip().startswith("python run.py") and "[" not in line]
+    assert len(examples) >= 5
+    assert "-sc install=bash" in done.stdout
+    assert written() == []
+
+
+def test_help_examples_compose() -> None:
+    from longview.config.experiment import Checker
+
+    checker = Checker(ROOT / "conf")
+    for line in run("--help").stdout.splitlines():
+        words = line.strip().split("  ")[0].split()
+        if words[:2] == ["python", "run.py"] and len(words) > 2 and words[2][0] not in "-[" and "run directory" not in line:
+            overrides = [w for w in words[2:] if w != "-m" and not w.startswith("data.root=")]
+            checker.sweep(overrides)
+
+
+def test_composed_tree_is_shown() -> None:
+    done = run("--cfg", "job", "model=repeat_last", "+experiment=null", "seed=4")
+    tree = yaml.safe_load(done.stdout)
+    assert (done.returncode, tree["seed"], tree["model"]["_target_"]) == (0, 4, "longview.models.repeat_last.RepeatLast")
+    assert "hydra" not in tree
+    assert run("--cfg", "job", "-p", "trainer").stdout.startswith("# @package trainer\nmax_epochs:")
+    assert written() == []
+
+
+def test_composed_tree_is_not_shown_of_bad_arguments() -> None:
+    done = run("--cfg", "job", "model=mant", "+modl=3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no option 'mant'" in done.stderr
+    assert "modl: unknown key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_value_can_be_looked_at() -> None:
+    """--cfg shows what composes, so that a wrong value can be traced."""
+    assert yaml.safe_load(run("--cfg", "job", "seed=abc").stdout)["seed"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("model=", "model=manta"), ("strategy=d", "strategy=ddp"), ("trainer.max_", "trainer.max_epochs=")]
+)
+def test_tab_completion(typed: str, offered: str) -> None:
+    line = f"python run.py {typed}"
+    done = run("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert offered in done.stdout.split()
+
+
+def test_completion_script() -> None:
+    assert "complete" in run("-sc", "install=bash").stdout
+
+
+def test_version() -> None:
+    assert run("--version").stdout.startswith("longview ")
+
+
+def test_bad_input_is_one_message_exit_2_and_writes_nothing() -> None:
+    done = run("modl=3", "trainer.max_epochs=three", "a b", "model=mant", "+experiment=nosuch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: 5 problems; nothing was run or written\n  1. ")
+    assert "Traceback" not in done.stderr
+    assert written() == []
+
+
+def test_bad_sweep_writes_nothing() -> None:
+    done = run("-m", "seed=1,-2", "model=manta,mant")
+    assert done.returncode == 2
+    assert "seed: -2 is impossible" in done.stderr
+    assert "no option 'mant'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert written() == []
+
+
+@pytest.mark.parametrize(
+    "option", ["--config-path=/tmp", "--config-name=x", "--config-dir=/tmp", "--experimental-rerun=x.pickle"]
+)
+def test_hydra_options_that_would_leave_the_tree(option: str) -> None:
+    done = run(option)
+    assert done.returncode == 2
+    assert f"{option.partition('=')[0]}: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_damaged_yaml(tmp_path: Path) -> None:
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (conf / "config.yaml").write_text("seed: [1\n")
+    for arguments in ([], ["--help"], ["--cfg", "job"], ["-m", "seed=1,2"]):
+        done = run(*arguments, LONGVIEW_CONF=str(conf))
+        assert done.returncode == 2, arguments
+        assert "not valid YAML" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+LIGHT = [
+    ["--help"],
+    ["--cfg", "job"],
+    ["model=mant"],
+    ["trainer.max_epochs=three", "data=breakfast", "data.root=/no/such"],
+    ["-m", "seed=1,-2"],
+]
+
+
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_torch_is_not_imported(arguments: list[str]) -> None:
+    heavy = "torch lightning numpy matplotlib wandb"
+    code = (
+        f"import sys\nfrom longview.app import main\ncode = main({arguments!r}, conf=__import__('pathlib').Path({str(ROOT)!r}))\n"
+        f"print('HEAVY', [m for m in {heavy!r}.split() if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "HEAVY []", done.stdout[-300:] + done.stderr
+
+
+def test_run_is_launched_as_checked(launched: Launched) -> None:
+    assert main(["seed=5", "model=repeat_last"], conf=ROOT) == 0
+    assert (launched[0].config.seed, launched[0].name) == (5, "repeat_last-kitchen")
+    assert launched[0].overrides == ["seed=5", "model=repeat_last"]
+    assert written() == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        (0, 0, ""),
+        (1, 1, ""),
+        (130, 130, ""),
+        (LongviewError("no data"), 2, "error: no data"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("boom"), 1, "error: RuntimeError: boom"),
+    ],
+)
+def test_exit_codes(launched: Launched, capsys: pytest.CaptureFixture[str], outcome: Any, code: int, said: str) -> None:
+    launched.codes = [outcome]
+    assert main([], conf=ROOT) == code
+    assert said in capsys.readouterr().err
+
+
+def test_traceback_on_request(launched: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGVIEW_TRACEBACK", "1")
+    launched.codes = [LongviewError("no data")]
+    with pytest.raises(LongviewError):
+        main([], conf=ROOT)
+
+
+def test_sweep_runs_every_point(launched: Launched, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-m", "seed=1,2", "model=manta,repeat_last", "trainer.max_epochs=3"], conf=ROOT) == 0
+    assert [(e.config.seed, e.config.model.name, e.config.trainer.max_epochs) for e in launched] == [
+        (1, "manta", 3), (1, "repeat_last", 3), (2, "manta", 3), (2, "repeat_last", 3),
+    ]  # fmt: skip
+    out = capsys.readouterr().out
+    assert "[3/4] seed=2 model=manta trainer.max_epochs=3" in out
+    assert "all 4 points finished" in out
+    files = [p for p in Path().rglob("*") if p.is_file()]
+    assert [p.name for p in files] == ["multirun.yaml"]
+    assert files[0].parent.parent == Path("runs/sweeps")
+
+
+@pytest.mark.parametrize("failure", [1, LongviewError("no data"), RuntimeError("boom")])
+def test_sweep_goes_on_after_a_failed_point(launched: Launched, capsys: pytest.CaptureFixture[str], failure: Any) -> None:
+    launched.codes = [0, failure, 0]
+    assert main(["--multirun", "seed=1,2,3"], conf=ROOT) == 1
+    assert [e.config.seed for e in launched] == [1, 2, 3]
+    err = capsys.readouterr().err
+    assert "1 of 3 points failed: seed=2" in err
+    assert not any(word in err for word in ("LongviewError", "Traceback"))
+
+
+def test_sweep_stops_when_interrupted(launched: Launched) -> None:
+    launched.codes = [0, 130]
+    assert main(["-m", "seed=1,2,3"], conf=ROOT) == 130
+    assert len(launched) == 2
+
+
+def test_multirun_of_one_point(launched: Launched) -> None:
+    assert main(["-m", "seed=4"], conf=ROOT) == 0
+    assert [e.config.seed for e in launched] == [4]
