@@ -6,6 +6,7 @@ Hydra's way (merge, force-add). So an unknown key arrives in the tree, where the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +104,9 @@ class Composer:
             option, origin = chosen.get(group) or selection.overrides.get(group) or main
             if default is None and group not in chosen:
                 continue
+            if default and default.optional and (option is None or option == default.option):
+                self._follow(group, option, origin, selection, result)
+                continue
             if not self._usable(group, option, origin, result):
                 selection.choices[group] = []
                 result.dropped.add(group)
@@ -117,6 +121,18 @@ class Composer:
             result.layers.append(conf.main)
         result.layers.extend(selection.experiments)
         return selection
+
+    def _follow(self, group: str, pattern: str | None, origin: str, selection: _Selection, result: Composition) -> None:
+        """An optional group whose option follows from other choices: Hydra finds it by itself, here it is only looked at."""
+        if pattern is None:
+            selection.choices[group] = []
+            return
+        option = re.sub(r"\$\{(\w+)\}", lambda m: result.choices.get(m[1], ""), pattern)
+        if self.conf.exists(group, option):
+            if self._usable(group, option, origin, result):
+                result.choices[group] = option
+            else:
+                selection.choices[group] = []
 
     def _experiment(
         self, chosen: dict[str, tuple[Any, str]], default: Default | None, selection: _Selection, result: Composition

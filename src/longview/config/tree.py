@@ -29,6 +29,8 @@ class Default:
     override: bool = False
     package: str | None = None
     text: str = ""
+    optional: bool = False
+    """An option that need not exist; its name may follow from other groups' choices: ``${model}_${data}``."""
 
 
 @dataclass
@@ -214,4 +216,4 @@ def _defaults(sequence: Any) -> Iterator[Default]:
             elif isinstance(value, yaml.SequenceNode):
                 option = [v.value for v in value.value]
             text = f"{key.value}: {'null' if option is None else option}"
-            yield Default(group, option, line, "override" in words[:-1], package or None, text)
+            yield Default(group, option, line, "override" in words[:-1], package or None, text, "optional" in words[:-1])

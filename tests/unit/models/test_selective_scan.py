@@ -15,6 +15,7 @@ from torch import Tensor
 from longview.models.blocks import scan_torch
 from longview.models.blocks import selective_scan as module
 from longview.models.blocks.selective_scan import ScanBackendError, selective_scan, selective_scan_reference
+from longview.models.blocks.threads import run_parallel
 
 NAMES = ("u", "dt", "A", "B", "C", "D")
 
@@ -318,6 +319,21 @@ def test_threads_change_nothing_but_the_time(monkeypatch: pytest.MonkeyPatch, gr
     thread.start()
     thread.join()
     assert seen == [2]  # threads started later still get the user's number, not the pool's
+
+
+def test_pool_threads_do_not_start_threads_of_their_own() -> None:
+    torch.set_num_threads(2)
+    seen: list[int] = []
+    run_parallel([lambda: seen.append(torch.get_num_threads())] * 4, workers=2)
+    assert seen == [1, 1, 1, 1]
+
+
+def test_an_error_in_a_pool_thread_reaches_the_caller() -> None:
+    def fail() -> None:
+        raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        run_parallel([fail, lambda: None], workers=2)
 
 
 def test_concurrent_callers_do_not_share_scratch() -> None:

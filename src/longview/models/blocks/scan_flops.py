@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 
 @dataclass
@@ -28,10 +29,16 @@ def scan_flops(u: Tensor, state: int, skip: bool) -> int:
     return u.numel() * (7 * state + 1 + 2 * skip)
 
 
-def record_scan(u: Tensor, state: int, skip: bool) -> None:
-    """Add a scan to every counter that is listening."""
+@contextmanager
+def record_scan(u: Tensor, state: int, skip: bool) -> Iterator[None]:
+    """Add the scan that runs in the block to every listening counter; torch's own counter does not see its products."""
+    if not _counters:
+        yield
+        return
     for counter in _counters:
         counter.total += scan_flops(u, state, skip)
+    with _disable_current_modes():
+        yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from longview.errors import LongviewError
+from longview.models.blocks.scan_flops import record_scan
 from longview.models.blocks.scan_torch import chunked_scan
 
 __all__ = ["Backend", "ScanBackendError", "selective_scan", "selective_scan_reference"]
@@ -69,6 +70,11 @@ def selective_scan(
     choice = _choose(backend, u, A, dt, B, C, D)
     if u.numel() == 0:
         return u.clone()
+    with record_scan(u, A.shape[-1], D is not None):
+        return _scan(choice, u, dt, A, B, C, D)
+
+
+def _scan(choice: Backend, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None) -> Tensor:
     if choice == "reference":
         return selective_scan_reference(u, dt, A, B, C, D)
     grouped = A.dim() == 3

@@ -38,6 +38,7 @@ class _Pool:
         threads, ready = torch.get_num_threads(), threading.Barrier(size + 1)
 
         def limit() -> None:
+            torch.get_num_threads()  # PyTorch gives a new thread the default at its first use, which must not come later
             torch.set_num_threads(1)  # lasts for this thread; as the default of later threads it is put back below
             ready.wait()
 
