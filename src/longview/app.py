@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckedExperiment", "guarded", "main"]
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_COMPLETION = r"(install|uninstall|query)=(bash|zsh|fish)"
 _REFUSED = {
     "config_path": "--config-path: set LONGVIEW_CONF to another conf folder instead",
     "config_name": "--config-name: choose an experiment instead, experiment=<name>",
@@ -72,8 +74,8 @@ def _main(arguments: list[str], conf: Path | None) -> int:
     from hydra._internal.utils import get_args_parser
 
     options = get_args_parser().parse_intermixed_args(arguments)
-    if refused := [text for name, text in _REFUSED.items() if getattr(options, name) is not None]:
-        raise ConfigError([Problem("", f"not an option of longview; {text}") for text in refused])
+    if refused := [*_misused(options)]:
+        raise ConfigError([Problem("", text) for text in refused])
     if options.help or options.hydra_help or options.cfg or options.info or options.shell_completion:
         return _hydra(options, arguments, folder)
 
@@ -88,6 +90,19 @@ def _main(arguments: list[str], conf: Path | None) -> int:
     return launch(experiment, argv=arguments)
 
 
+def _misused(options: Any) -> Iterator[str]:
+    """What is wrong with the options of the command line, before any setting is looked at."""
+    yield from (f"not an option of longview; {text}" for name, text in _REFUSED.items() if getattr(options, name) is not None)
+    if not options.cfg:
+        yield from (
+            f"--{name} belongs to --cfg, as in --cfg job -p trainer" for name in ("package", "resolve") if getattr(options, name)
+        )
+    elif options.multirun:
+        yield "--cfg shows one experiment; leave out --multirun and name one value for each key"
+    if options.shell_completion and not re.fullmatch(_COMPLETION, " ".join(options.overrides)):
+        yield "--shell-completion needs install=bash, install=zsh or install=fish (or uninstall=...)"
+
+
 def _hydra(options: Any, arguments: list[str], folder: Path) -> int:
     """Hydra's own features, on a tree that composes."""
     from hydra import main as hydra_main
@@ -97,7 +112,10 @@ def _hydra(options: Any, arguments: list[str], folder: Path) -> int:
         from longview.config.experiment import Checker
 
         checker = Checker(folder)
-        if problems := checker.compose_problems(overrides):
+        problems = checker.compose_problems(overrides)
+        if options.cfg == "job" and options.package and options.package.partition(".")[0] not in checker.blocks:
+            problems.append(Problem("--package", f"there is no block '{options.package}'; blocks: {', '.join(checker.blocks)}"))
+        if problems:
             raise ConfigError(problems)
         arguments = [a for a in arguments if a not in overrides] + checker.canonical(overrides)
     before = sys.argv
@@ -126,8 +144,6 @@ def _nothing(config: Any) -> None:
 
 def _sweep(checker: Checker, overrides: list[str], arguments: list[str]) -> int:
     """Check every point, then let Hydra's sweeper hand them to our launcher."""
-    if any(text.startswith("hydra/sweeper") for text in overrides):
-        raise ConfigError([Problem("hydra/sweeper", "other sweepers are not supported; name the values, as in seed=1,2,3")])
     canonical, points = checker.sweep(overrides)
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -144,7 +160,7 @@ def _sweep(checker: Checker, overrides: list[str], arguments: list[str]) -> int:
             names = failed()
             print(f"\n{len(names)} of {len(points)} points failed: {'; '.join(names)}", file=sys.stderr)
             return FAILED
-    print(f"\nall {len(points)} points finished")
+    print(f"\nall {len(points)} points finished" if len(points) > 1 else "\nfinished")
     return OK
 
 

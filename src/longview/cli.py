@@ -6,13 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longview.app import BAD_INPUT, OK, guarded
 from longview.errors import ConfigError, Problem
-
-if TYPE_CHECKING:
-    from longview.config.experiment import CheckedExperiment
 
 _HELP = """\
 examples:
@@ -75,57 +72,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> int:
     from longview.config.experiment import Checker
+    from longview.config.summary import summary
 
     checker = Checker()
     if options.multirun:
         _, points = checker.sweep(options.overrides)
-        print(f"ok: {len(points)} points")
+        print(f"ok: {len(points)} point{'' if len(points) == 1 else 's'}")
         for i, point in enumerate(points, 1):
             print(f"  [{i}/{len(points)}] {' '.join(point.overrides)}")
-        print("each like the first:")
+        print("the first of them:" if len(points) > 1 else "that is:")
         print(summary(points[0]))
         return OK
     experiment = checker.check(options.overrides)
     print("ok")
     print(summary(experiment))
     return OK
-
-
-def summary(experiment: CheckedExperiment) -> str:
-    """The experiment in a few lines: what, on what, where, how long."""
-    config = experiment.config
-    trainer, loader = config.trainer, config.loader
-    length = " or ".join(f"{n} {unit}" for n, unit in ((trainer.max_epochs, "epochs"), (trainer.max_steps, "steps")) if n)
-    world = config.world_size
-    batch = f"{loader.batch_size} per process" + (
-        f", {loader.batch_size * world * trainer.accumulate} in all" if world > 1 else ""
-    )
-    rows = [
-        ("task", _block(config.task)),
-        ("model", _block(config.model)),
-        ("data", _block(config.data)),
-        ("length", f"{length}, batch {batch}, seed {config.seed}"),
-        ("where", f"{config.cluster.name}: {_machine(config)}, {trainer.accelerator}, precision {trainer.precision}"),
-        ("log", "metrics.csv" + (f" and W&B ({config.logger.wandb.mode})" if config.logger.wandb else "")),
-    ]
-    if config.run.resume or config.run.test:
-        what = "continue" if config.run.resume else "score"
-        rows.append((what, str(config.run.resume or config.run.test)))
-    else:
-        rows.append(("run", f"{config.run.root}/<date>-{experiment.name}-<id>"))
-    return "\n".join(f"  {head:<8}{text}" for head, text in rows)
-
-
-def _machine(config: Any) -> str:
-    nodes, devices = config.resources.nodes, config.devices
-    processes = "1 process" if config.world_size == 1 else f"{nodes} x {devices} processes, strategy {config.strategy.name}"
-    return processes + (f", at most {config.resources.time}" if config.resources.time else "")
-
-
-def _block(block: Any) -> str:
-    values = ", ".join(f"{k}={v}" for k, v in list(block.plain().items())[1:])
-    text = f"{block.name}  {values}"
-    return text if len(text) <= 110 else text[:107] + "..."
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -152,15 +113,23 @@ def _data_check(options: argparse.Namespace) -> int:
     block = Checker().data_block(options.overrides)
     source = block.build()
     if found := source.problems():
+        quick = {str(p) for p in found}
+        found += [p for p in source.verify()[0] if str(p) not in quick]  # the same look again, and what it leaves unread
         return _report(found)
     from rich.console import Console
 
+    from longview.data.source import OnDisk
+
     console = Console()
-    with console.status(f"reading {block.name} ..."):
+    where = f" in {source.place}" if isinstance(source, OnDisk) else ""
+    with console.status(f"reading {block.name}{where}") as status:
+        if isinstance(source, OnDisk):
+            source.watch = lambda done, of: status.update(f"reading {block.name}{where}: {done:,} of {of:,} videos")
         found, statistics = source.verify()
     if found or statistics is None:
         return _report(found)
-    _table(console, block, statistics)
+    print(f"data={block.name}{where}: ok")
+    _table(console, source.describe(), statistics)
     return OK
 
 
@@ -170,18 +139,23 @@ def _report(problems: Sequence[Problem]) -> int:
     return BAD_INPUT
 
 
-def _table(console: Any, block: Any, statistics: Any) -> None:
+def _table(console: Any, description: Any, statistics: Any) -> None:
     from rich.table import Table
 
-    table = Table(title=f"data={block.name}", title_justify="left", title_style="bold", show_header=False)
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in ("videos", "classes", "frames", "segments"):
         table.add_row(name, f"{getattr(statistics, name):,}")
     table.add_row("shortest video", f"{statistics.shortest:,} frames")
     table.add_row("longest video", f"{statistics.longest:,} frames")
+    by_frames = sorted(statistics.class_frames.items(), key=lambda item: -item[1])
+    for head, (name, frames) in (("commonest class", by_frames[0]), ("rarest class", by_frames[-1])):
+        table.add_row(head, f"{name}, {frames:,} frames ({frames / statistics.frames:.2%})")
     for name, (train, test) in statistics.splits.items():
-        table.add_row(f"split {name}", f"{train:,} train, {test:,} test")
+        table.add_row(name, f"{train:,} train, {test:,} test")
+    parts = ", ".join(f"{count:,} {part}" for part, count in description.parts.items())
+    table.add_row("this configuration", parts)
     console.print(table)
 
 

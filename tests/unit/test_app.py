@@ -143,14 +143,46 @@ def test_bad_sweep_writes_nothing() -> None:
     assert written() == []
 
 
+MISUSED = [
+    (["--config-path=/tmp"], "--config-path: set LONGVIEW_CONF"),
+    (["--config-name=x"], "--config-name: choose an experiment instead"),
+    (["--config-dir=/tmp"], "--config-dir: set LONGVIEW_CONF"),
+    (["--experimental-rerun=x.pickle"], "--experimental-rerun: continue a run with run.resume="),
+    (["-p", "model"], "--package belongs to --cfg"),
+    (["--resolve"], "--resolve belongs to --cfg"),
+    (["--cfg", "job", "-p", "modle"], "--package: there is no block 'modle'; blocks: seed, run"),
+    (["--cfg", "job", "-m", "seed=1,2"], "--cfg shows one experiment; leave out --multirun"),
+    (["-sc", "foo"], "--shell-completion needs install=bash"),
+    (["-sc", "install=tcsh"], "--shell-completion needs install=bash"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISUSED, ids=[" ".join(a) for a, _ in MISUSED])
+def test_option_that_would_do_something_else(
+    launched: Launched, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(arguments, conf=ROOT) == 2
+    assert said in capsys.readouterr().err
+    assert launched == []
+
+
 @pytest.mark.parametrize(
-    "option", ["--config-path=/tmp", "--config-name=x", "--config-dir=/tmp", "--experimental-rerun=x.pickle"]
+    ("arguments", "expected"),
+    [
+        (["-p", "trainer"], "@package trainer\nmax_epochs: 4\n"),
+        (["-p", "trainer", "recipe=null"], "@package trainer\nmax_epochs: 12\n"),
+        (["-p", "trainer", "~recipe"], "@package trainer\nmax_epochs: 12\n"),
+        (["-p", "trainer", "model=repeat_last"], "@package trainer\nmax_epochs: 12\n"),
+    ],
 )
-def test_hydra_options_that_would_leave_the_tree(option: str) -> None:
-    done = run(option)
-    assert done.returncode == 2
-    assert f"{option.partition('=')[0]}: " in done.stderr
-    assert "Traceback" not in done.stderr
+def test_shown_tree_has_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (conf / "recipe" / "manta_kitchen.yaml").write_text("# @package _global_\ntrainer:\n  max_epochs: 4\n")
+    monkeypatch.setenv("LONGVIEW_CONF", str(conf))
+    assert main(["--cfg", "job", *arguments], conf=ROOT) == 0
+    assert expected in capsys.readouterr().out
 
 
 def test_damaged_yaml(tmp_path: Path) -> None:
@@ -246,3 +278,30 @@ def test_sweep_stops_when_interrupted(launched: Launched) -> None:
 def test_multirun_of_one_point(launched: Launched) -> None:
     assert main(["-m", "seed=4"], conf=ROOT) == 0
     assert [e.config.seed for e in launched] == [4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "recipes"),
+    [
+        (["recipe=null,manta_kitchen"], [None, "manta_kitchen"]),
+        (["recipe=manta_kitchen,null", "seed=1"], ["manta_kitchen", None]),
+        (["~recipe", "seed=1,2"], [None, None]),
+        (["recipe=null", "seed=1,2"], [None, None]),
+        (["model=manta,repeat_last"], ["manta_kitchen", None]),
+        (["experiment=none,null"], [None, "manta_kitchen"]),
+    ],
+)
+def test_sweep_with_and_without_a_recipe(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launched: Launched,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    recipes: list[str | None],
+) -> None:
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (conf / "experiment" / "none.yaml").write_text("# @package _global_\ndefaults:\n  - override /recipe: null\n")
+    monkeypatch.setenv("LONGVIEW_CONF", str(conf))
+    assert main(["-m", *arguments], conf=ROOT) == 0
+    assert [e.choices.get("recipe") for e in launched] == recipes
+    assert "=[]" not in capsys.readouterr().out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +25,46 @@ def _conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_check_says_ok_and_what_would_be_run(capsys: Output, tmp_path: Path) -> None:
-    assert main(["check", "model.width=32", "seed=3", "resources.time=2h"]) == 0
+    arguments = ["check", "model.width=32", "seed=3", "resources.time=2h", "trainer.max_epochs=7", "task.lr=5e-4"]
+    assert main(arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("ok\n")
-    for text in ("anticipation", "manta  width=32", "kitchen", "12 epochs", "seed 3", "1 process", "at most 2:00:00"):
+    for text in ("anticipation", "width=32", "kitchen", "7 epochs", "seed 3", "1 process", "at most 02:00:00"):
         assert text in out
+    changed = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line.startswith("    ")}
+    assert changed["model.width"] == "32 (else 64) override 'model.width=32'"
+    assert changed["resources.time"] == "02:00:00 (else null) override 'resources.time=2h'"
+    assert "task.lr" not in changed, "5e-4 is what the file says, in other words"
+    assert "model.loss_mean" not in changed, "a default of the signature is no change"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_shows_what_a_recipe_and_an_experiment_set(capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    monkeypatch.setenv("LONGVIEW_CONF", str(conf))
+    (conf / "recipe" / "manta_kitchen.yaml").write_text("# @package _global_\nmodel:\n  blocks: 2\nloader:\n  batch_size: 5\n")
+    (conf / "experiment" / "mine.yaml").write_text("# @package _global_\nloader:\n  batch_size: 7\n")
+    assert main(["check", "experiment=mine"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"model\.blocks +2 +\(else 15\) +conf/recipe/manta_kitchen\.yaml:3\n", out)
+    assert re.search(r"loader\.batch_size +7 +\(else 16\) +conf/experiment/mine\.yaml:3", out)
+    assert re.search(r"recipe +manta_kitchen\n +experiment +mine\n", out)
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_check_is_complete_and_fits_the_terminal(capsys: Output, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    from longview.config.experiment import check
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["check", "recipe=null"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    resolved = check(["recipe=null"], ROOT / "conf").resolved
+    for group in ("task", "model", "data"):
+        for key in resolved[group]:
+            assert f"{key}=" in out or key == "_target_"
+    assert "[0.1, 0.2, 0.3, 0.5]" in out, "a list stays on one line"
+    assert "not as in the option files" not in out
 
 
 def test_check_lists_all_problems(capsys: Output, tmp_path: Path) -> None:
@@ -74,11 +110,44 @@ def test_schema_to_file(capsys: Output, tmp_path: Path) -> None:
     assert "'no/such/schema.json' cannot be written" in capsys.readouterr().err
 
 
+def make_root(root: Path) -> Path:
+    """Three videos of two frames in the field's layout."""
+    (root / "groundTruth").mkdir(parents=True)
+    (root / "splits").mkdir()
+    (root / "mapping.txt").write_text("0 SIL\n1 stir\n")
+    (root / "splits" / "train.split1.bundle").write_text("P01_a.txt\nP02_a.txt\n")
+    (root / "splits" / "test.split1.bundle").write_text("P03_a.txt\n")
+    for video in ("P01_a", "P02_a", "P03_a"):
+        (root / "groundTruth" / f"{video}.txt").write_text("SIL\nSIL\n")
+    return root
+
+
 def test_data_check_of_generated_data(capsys: Output) -> None:
     assert main(["data", "check", "data.train_videos=6", "data.val_videos=0", "data.test_videos=3"]) == 0
     out = capsys.readouterr().out
-    for text in ("data=kitchen", "videos", "9", "classes", "6 train, 3 test"):
+    for text in ("data=kitchen: ok", "videos", "9", "classes", "6 train, 3 test", "commonest class"):
         assert text in out
+
+
+def test_data_check_says_where_the_data_lie_and_what_this_configuration_uses(capsys: Output, tmp_path: Path) -> None:
+    make_root(tmp_path / "root")
+    assert main(["data", "check", "data=breakfast", f"data.root={tmp_path / 'root'}", "data.val_fraction=0.5"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"data=breakfast in {tmp_path / 'root'}: ok" in out
+    assert "split1 │ 2 train, 1 test" in out
+    assert "this configuration │ 1 train, 1 val, 1 test" in out
+    assert "rarest class │ stir, 0 frames (0.00%)" in out
+
+
+def test_data_check_lists_missing_and_malformed_files_together(capsys: Output, tmp_path: Path) -> None:
+    root = make_root(tmp_path / "root")
+    (root / "groundTruth" / "P01_a.txt").unlink()
+    (root / "groundTruth" / "P02_a.txt").write_text("SIL\nSILL\n")
+    assert main(["data", "check", "data=breakfast", f"data.root={root}"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: 2 problems in the data\n")
+    assert "no label file for 1 of 3 videos of split 1 (P01_a)" in err
+    assert "P02_a.txt, line 2: label 'SILL' is not in mapping.txt; did you mean 'SIL'?" in err
 
 
 def test_data_check_of_a_damaged_root(capsys: Output, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import tiny
 from longview.config.experiment import CheckedExperiment, Checker
 from longview.data.sampler import ExampleId
 from longview.engine.build import Built, build, memory_loader
@@ -21,25 +22,13 @@ from longview.runs.directory import RunDirectory
 
 CHECKER = Checker()
 MODELS = CHECKER.conf.options("model")
-SMALL = {"width": 16, "blocks": 2, "sampling_steps": 3, "dropout": 0.1}
-"""Sizes a test can afford, for the parameters a model has."""
-TINY_DATA = ["data.train_videos=10", "data.val_videos=3", "data.test_videos=3", "data.mean_length=120", "data.stride=6"]
-TINY_RUN = [
-    "trainer.max_epochs=3",
-    "loader.batch_size=4",
-    "task.num_samples=3",
-    "task.validation_samples=2",
-    "task.figures=1",
-    "trainer.log_every=1",
-    "resources.cpus_per_device=1",
-]
 
 
 def compose(model: str, tmp_path: Path, *extra: str) -> CheckedExperiment:
     plain = CHECKER.check([f"model={model}"])
-    small = [f"model.{k}={v}" for k, v in SMALL.items() if hasattr(plain.config.model.params, k)]
+    small = [f"model.{k}={v}" for k, v in tiny.MODEL.items() if hasattr(plain.config.model.params, k)]
     return CHECKER.check(
-        [f"model={model}", *TINY_DATA, *TINY_RUN, *small, f"run.root={tmp_path}", "trainer.progress=false", *extra]
+        [f"model={model}", *tiny.DATA, *tiny.RUN, *small, f"run.root={tmp_path}", "trainer.progress=false", *extra]
     )
 
 

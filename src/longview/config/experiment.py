@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from longview.config.advice import UNKNOWN, completed
 from longview.config.checks import data_problems, run_checks
 from longview.config.compose import Composer, Composition
 from longview.config.origin import Origins
-from longview.config.overrides import Argument, expand, parse
+from longview.config.overrides import Argument, expand, override, parse
 from longview.config.schema import BLOCKS, Experiment
-from longview.config.signature import Block, TargetError, read_signature
-from longview.config.source import SignatureError
+from longview.config.signature import Block
 from longview.config.tree import ConfDir, find_conf, load_yaml, read_yaml
-from longview.config.validate import Unknown, validate
+from longview.config.validate import validate
 from longview.errors import ConfigError, Problem
 
 
@@ -30,6 +30,7 @@ class CheckedExperiment:
         overrides: Command-line arguments it was made from.
         choices: Group -> option.
         name: run.name, else <model>-<data>.
+        origins: Where its values came from.
     """
 
     config: Experiment
@@ -37,6 +38,7 @@ class CheckedExperiment:
     overrides: list[str] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
     name: str = ""
+    origins: Origins = field(default_factory=Origins, repr=False, compare=False)
 
 
 class Checker:
@@ -46,6 +48,11 @@ class Checker:
         self.conf = ConfDir(conf or find_conf())
         self.composer = Composer(self.conf)
         self._data: dict[str, list[Problem]] = {}
+
+    @property
+    def blocks(self) -> list[str]:
+        """Names of the tree's blocks and top-level values."""
+        return list(Experiment.model_fields)
 
     def check(self, overrides: Sequence[str]) -> CheckedExperiment:
         """Compose and check.
@@ -57,6 +64,9 @@ class Checker:
         if stored := self._stored(overrides):
             return stored
         composition = self.composer.compose(overrides)
+        for key, value in self._misplaced(composition):
+            text = f"'{value}' must be given alone and on the command line: python run.py {key}={value}"
+            composition.problems.append(Problem(key, text))
         return self._checked(composition.tree, composition.origins, composition, texts)
 
     def sweep(self, overrides: Sequence[str]) -> tuple[list[str], list[CheckedExperiment]]:
@@ -77,13 +87,14 @@ class Checker:
         merged: dict[Problem, list[int]] = {p: [] for p in composition.origins.filled(problems)}
         general = set(merged)
         hydra = [a.text for a in composition.arguments if a.kind == "hydra"]
+        typed = _typed(composition, points)
         checked = []
         for i, point in enumerate(points):
             try:
                 checked.append(self.check([*point, *hydra]))
             except ConfigError as error:
                 for problem in error.problems:
-                    merged.setdefault(problem, []).append(i)
+                    merged.setdefault(replace(problem, origin=typed.get(problem.origin, problem.origin)), []).append(i)
         if merged:
             swept = {a.key for a in composition.arguments if a.sweep} | set(composition.sweeper)
             said = [p if p in general else _at_points(p, at, points, swept) for p, at in merged.items()]
@@ -99,9 +110,11 @@ class Checker:
         composition = self.composer.compose(overrides)
         found = list(composition.problems)
         if composition.complete:
-            strangers = validate(composition.tree, composition.dropped).problems
-            named = [p for p in composition.origins.filled(strangers) if p.origin.startswith("override")]
-            found += [p for p in named if p.message.startswith("unknown key")]
+            validated = validate(composition.tree, composition.dropped)
+            strangers = [p for p in composition.origins.filled(validated.problems) if p.message.startswith(UNKNOWN)]
+            found += [
+                completed(p, self.conf, validated.view, composition.choices) for p in strangers if p.origin.startswith("override")
+            ]
         return composition.origins.filled(found)
 
     def data_block(self, overrides: Sequence[str]) -> Block:
@@ -113,11 +126,21 @@ class Checker:
         composition = self.composer.compose(overrides)
         validated = validate(composition.tree, composition.dropped)
         known = {a.key.partition(".")[0] for a in composition.arguments} | {"data", ""}
-        found = composition.origins.filled([*composition.problems, *validated.problems])
+        found = [
+            *composition.problems,
+            *(completed(p, self.conf, validated.view, composition.choices) for p in validated.problems),
+        ]
+        found = composition.origins.filled(found)
         if problems := [p for p in found if p.key.partition(".")[0] in known or not composition.complete]:
             raise ConfigError(problems)
         block: Block = validated.sections["data"]
         return block
+
+    def _misplaced(self, composition: Composition) -> list[tuple[str, str]]:
+        """``run.resume`` and ``run.test`` of a file or a mapping: what is read from a run cannot be part of a new one."""
+        run = composition.tree.get("run")
+        asked = run if isinstance(run, dict) else {}
+        return [(f"run.{key}", str(asked[key])) for key in ("resume", "test") if asked.get(key) is not None]
 
     def _stored(self, overrides: Sequence[str]) -> CheckedExperiment | None:
         """The run that run.resume or run.test names, if they do."""
@@ -131,15 +154,15 @@ class Checker:
                 key = other.lstrip("+~").partition("=")[0]
                 whose = "resumed" if asked[0].key == "run.resume" else "finished"
                 text = f"a {whose} run keeps its configuration; start a new run to change {key}"
-                problems.append(Problem(key, text, f"override '{other}'"))
+                problems.append(Problem(key, text, override(other)))
         if len(asked) > 1:
-            problems.append(Problem("run.test", "cannot be given together with run.resume", f"override '{asked[1].text}'"))
+            problems.append(Problem("run.test", "cannot be given together with run.resume", override(asked[1].text)))
         for argument in asked:
             problems.extend(_run_problems(argument))
         if problems:
             raise ConfigError(problems)
-        path = Path(str(asked[0].value)) / "config.yaml"
-        return self.load(path, {asked[0].key.partition(".")[2]: str(asked[0].value)}, [a.text for a in asked])
+        run = Path(str(asked[0].value)).expanduser()
+        return self.load(run / "config.yaml", {asked[0].key.partition(".")[2]: str(run)}, [a.text for a in asked])
 
     def load(self, path: Path, run: Mapping[str, str] | None = None, overrides: Sequence[str] = ()) -> CheckedExperiment:
         """Check a run's own config.yaml; ``run`` sets run.resume or run.test."""
@@ -159,8 +182,10 @@ class Checker:
             raise ConfigError(origins.filled(problems))
         reported = {p.key for p in problems}
         validated = validate(tree, composition.dropped if composition else ())
-        problems.extend(p for p in validated.problems if p.key not in reported)
-        problems.extend(self._fitting(p, validated.view) for p in run_checks(validated.view))
+        found = [p for p in validated.problems if p.key not in reported] + run_checks(validated.view)
+        if composition:  # a stored run chooses nothing any more
+            found = [completed(p, self.conf, validated.view, composition.choices) for p in found]
+        problems.extend(found)
         block = validated.sections.get("data")
         if isinstance(block, Block):
             problems.extend(self._look(block))
@@ -169,36 +194,13 @@ class Checker:
         config = validated.experiment()
         choices = dict(composition.choices) if composition else {g: getattr(config, g).name for g in BLOCKS}
         name = config.run.name or f"{choices['model']}-{choices['data']}".replace("/", "-")
-        return CheckedExperiment(config, plain(config), texts, choices, name)
+        return CheckedExperiment(config, plain(config), texts, choices, name, origins)
 
     def _look(self, block: Any) -> list[Problem]:
         key = repr(block)
         if key not in self._data:
             self._data[key] = data_problems(block)
         return self._data[key]
-
-    def _fitting(self, problem: Problem, view: Any) -> Problem:
-        """Complete "does not serve the task" with the options that do."""
-        if problem.key not in ("model", "data") or "does not serve" not in problem.message:
-            return problem
-        try:
-            task = view.task.name
-        except Unknown:
-            return problem
-        fitting = [o for o, tasks in self.served(problem.key).items() if task in tasks]
-        return replace(problem, message=f"{problem.message}; these do: {', '.join(fitting) or 'none'}")
-
-    def served(self, group: str) -> dict[str, tuple[str, ...]]:
-        """Option -> names of the tasks it serves, for every option of a group that can be read."""
-        found = {}
-        for option in self.conf.options(group):
-            for key, value in getattr(self.conf.read(f"{group}/{option}").node, "value", None) or []:
-                if key.value == "_target_":
-                    try:
-                        found[option] = read_signature(str(value.value), group).tasks
-                    except (TargetError, SignatureError):
-                        continue
-        return found
 
 
 def plain(config: Experiment) -> dict[str, Any]:
@@ -214,17 +216,36 @@ def plain(config: Experiment) -> dict[str, Any]:
 
 def _run_problems(argument: Argument) -> list[Problem]:
     """What keeps a directory from being a run that can be continued or scored."""
-    path, origin = Path(str(argument.value)), f"override '{argument.text}'"
+    path, origin = Path(str(argument.value)).expanduser(), override(argument.text)
+    if not str(argument.value).strip():
+        return [Problem(argument.key, "is empty; name a run directory, such as the one printed when the run was started", origin)]
     if not path.is_dir():
-        return [Problem(argument.key, f"there is no directory '{path}'", origin)]
-    found = []
+        said = f"'{path}' is a file, not a run directory" if path.exists() else f"there is no directory '{path}'"
+        return [Problem(argument.key, said + _run_nearby(path), origin)]
     if not (path / "config.yaml").is_file():
-        found.append(Problem(argument.key, f"'{path}' is not a run directory: it has no config.yaml", origin))
+        said = f"'{path}' is not a run directory: it has no config.yaml{_run_nearby(path)}"
+        return [Problem(argument.key, said, origin)]
+    found = []
     if not (path / "checkpoints").is_dir():
         found.append(Problem(argument.key, f"'{path}' has no folder checkpoints, so there is nothing to load", origin))
     if argument.key == "run.resume" and not os.access(path, os.W_OK):
         found.append(Problem(argument.key, f"'{path}' cannot be written", origin))
     return found
+
+
+def _run_nearby(path: Path) -> str:
+    """The run a path lies in, or the newest one that lies in it: what was probably meant."""
+    inside = sorted(p.parent for p in path.glob("*/config.yaml")) if path.is_dir() else []
+    runs = [p for p in (*list(path.parents)[:2], *inside[-1:]) if (p / "config.yaml").is_file() and (p / "run.json").is_file()]
+    return f"; did you mean {runs[0]}?" if runs else ""
+
+
+def _typed(composition: Composition, points: list[list[str]]) -> dict[str, str]:
+    """Origin of a point's own override -> the swept argument, or the line of a file, that it was made from."""
+    made = {a.key: override(a.text) for a in composition.arguments if a.sweep}
+    made |= {key: composition.origins.of(f"hydra.sweeper.params.{key}") for key in composition.sweeper if key not in made}
+    texts = {text for point in points for text in point}
+    return {override(text): made[key] for text in texts if (key := text.lstrip("+~").partition("=")[0]) in made}
 
 
 def _at_points(problem: Problem, at: list[int], points: list[list[str]], swept: set[str]) -> Problem:

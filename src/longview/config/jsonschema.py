@@ -18,7 +18,7 @@ def tree_schema(checker: Checker) -> dict[str, Any]:
     """
     from pydantic import TypeAdapter
 
-    composition = checker.composer.compose([])
+    composition = checker.composer.compose([f"{group}=null" for group in checker.conf.optional])  # nobody's recipe
     properties: dict[str, Any] = {}
     definitions: dict[str, Any] = {}
     for name, info in Experiment.model_fields.items():

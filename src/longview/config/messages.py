@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,42 @@ _KINDS = {
 }
 
 
+_MEANT = {
+    "gpu": "cuda",
+    "fp32": "32",
+    "float32": "32",
+    "32-true": "32",
+    "fp64": "64",
+    "float64": "64",
+    "double": "64",
+    "16": "16-mixed",
+    "fp16": "16-mixed",
+    "bf16": "bf16-mixed",
+}
+"""What other programs call a value."""
+
+
+def _kind_of(key: str, kind: str, given: Any) -> str:
+    """What is wrong with a value of the wrong type, and how the one that was probably meant is written."""
+    said = f"{show(given)} {_KINDS[kind]}"
+    wrong = said.partition(";")[0]
+    if isinstance(given, str) and kind in ("int", "float", "bool"):
+        if given.lower() in ("none", "nil", "~"):
+            return f"{wrong}; none is written null"
+        if kind == "int" and re.fullmatch(r"0+\d+", given):
+            return f"{wrong}; write {int(given)}"
+        if kind != "bool" and re.fullmatch(r"\s*-?\d+(\.\d*)?(e-?\d+)?\s*", given, re.IGNORECASE):
+            return f"{wrong} but text; write it without quotes (from the environment: ${{oc.decode:${{oc.env:NAME}}}})"
+    if kind == "int" and isinstance(given, float) and given.is_integer():
+        return f"{wrong}; write {int(given)}"
+    if kind == "string" and isinstance(given, (int, float)):
+        text = show(given).strip("'")
+        return f'{wrong}; quote it: {key}="\'{text}\'" on the command line, "{text}" in a YAML file'
+    if kind in ("list", "tuple") and isinstance(given, (int, float, str)):
+        return f"{wrong}; write [{given}]"
+    return said
+
+
 def problems_of(
     errors: Iterable[Mapping[str, Any]],
     prefix: tuple[str, ...],
@@ -121,7 +158,9 @@ def _one(path: tuple[str, ...], group: list[Mapping[str, Any]], valid: Sequence[
     if kind == "literal_error":
         expected = str(context.get("expected", ""))
         names = [w.strip().strip("'") for w in expected.replace(" or ", ", ").split(",")]
-        return Problem(key, f"{show(given)} is not one of {expected}{nearest(str(given), names)}")
+        known = _MEANT.get(str(given).lower())
+        hint = f"; did you mean '{known}'?" if known in names else nearest(str(given), names)
+        return Problem(key, f"{show(given)} is not one of {expected}{hint}")
     if kind in ("too_short", "too_long"):
         few = kind == "too_short"
         bound = context.get("min_length" if few else "max_length")
@@ -139,5 +178,5 @@ def _one(path: tuple[str, ...], group: list[Mapping[str, Any]], valid: Sequence[
         short = [_KINDS[k].partition(";")[0].removeprefix("is ") for k in kinds]
         return Problem(key, f"{show(given)} is {' and '.join(short)}")
     if kinds[0] in _KINDS:
-        return Problem(key, f"{show(given)} {_KINDS[kinds[0]]}")
+        return Problem(key, _kind_of(key, kinds[0], given))
     return Problem(key, f"{show(given)}: {error['msg']}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from longview.config.grammar import no_option, several, unreadable
 from longview.config.messages import listed
 from longview.config.tree import ConfDir
 from longview.errors import Problem
@@ -38,25 +40,55 @@ class Argument:
         if self.kind == "group" and self.value is None:
             return f"{self.key}=[]"  # Hydra takes an empty list for "none of them", not null
         body = self.text.lstrip("+~")
+        if self.kind == "group" and self.sweep:
+            return re.sub(r"(?<=[=,(])null(?=[,)]|$)", "[]", body)
         return body if self.kind == "group" else ("~" if self.kind == "delete" else "++") + body
 
 
 def parse(texts: Sequence[str], conf: ConfDir, *, sweeps: bool) -> tuple[list[Argument], list[Problem]]:
-    """Parse and classify; ``sweeps``: several values per key are allowed (``-m``)."""
-    arguments, problems = [], []
+    """Parse and classify; of several arguments for one key the last counts.
+
+    Args:
+        texts: As typed.
+        conf: For the names of groups and options.
+        sweeps: Whether a key may have several values (``-m``).
+    """
+    arguments: list[Argument] = []
+    problems = []
     for text in texts:
         found = _parse(text, conf)
         if isinstance(found, Problem):
             problems.append(found)
         elif found.sweep and not sweeps:
-            value = found.text.partition("=")[2]
-            right = f"add -m to run every value, or write a list as {found.key}=[{value}]"
-            problems.append(Problem(found.key, f"'{value}' names several values; {right}", f"override '{text}'"))
+            said = several(text, found.key, group=found.kind == "group")
+            problems.append(Problem(found.key, said, override(text)))
         elif found.sweep and found.kind == "hydra":
-            problems.append(Problem(found.key, "Hydra's own settings cannot be swept", f"override '{text}'"))
+            problems.append(Problem(found.key, "Hydra's own settings cannot be swept", override(text)))
         else:
+            if found.kind in ("group", "value") and not isinstance(found.value, dict):
+                arguments = [a for a in arguments if (a.kind, a.key) != (found.kind, found.key)]
             arguments.append(found)
     return arguments, problems
+
+
+def override(text: str) -> str:
+    """How messages name an argument: on one line, its middle left out if it is long."""
+    shown = " ".join(text.split())
+    return f"override '{shown if len(shown) <= 100 else shown[:60] + ' ... ' + shown[-30:]}'"
+
+
+HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweeper.params.", "hydra.help.", "hydra/help")
+"""Of Hydra's own settings, those that mean something here."""
+_INSTEAD = {
+    "hydra.searchpath": "; use LONGVIEW_CONF for another conf folder",
+    "hydra.mode": "; use -m for a sweep",
+    "hydra.run.dir": "; run directories are made in run.root",
+    "hydra.job.name": "; a run's name is run.name",
+    "hydra.job.chdir": "; a run never changes the current directory",
+    "hydra.launcher": "; the group cluster says where runs take place",
+    "hydra.sweeper": "; name the values, as in seed=1,2,3 -m",
+    "hydra.sweeper.params": "; name the values, as in seed=1,2,3 -m",
+}
 
 
 @lru_cache(maxsize=1)
@@ -67,53 +99,42 @@ def _parser() -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _override(text: str) -> Any:
+def _parsed(text: str) -> Any:
     return _parser().parse_overrides([text])[0]
 
 
 def _parse(text: str, conf: ConfDir) -> Argument | Problem:
     from hydra.errors import HydraException
 
-    origin = f"override '{text}'"
+    origin = override(text)
     if text.startswith("-"):
-        return Problem("", f"'{text}' is not an option of longview; settings are given as key=value, see --help", origin)
+        return Problem("", no_option(text), origin)
     try:
-        override = _override(text)
+        parsed = _parsed(text)
     except HydraException as error:
-        return Problem("", _grammar(text, str(error), conf), origin)
-    if not override.key_or_group:
-        return Problem("", _grammar(text, "", conf), origin)
-    key, sweep = override.key_or_group, override.is_sweep_override()
-    if override.is_hydra_override() or key == "hydra":
-        if key in ("hydra.searchpath", "hydra.mode"):
-            return Problem(key, "cannot be set here; use LONGVIEW_CONF for another conf folder, -m for a sweep", origin)
-        return Argument(text, key, override.value(), "hydra", sweep)
-    group = key in conf.groups and not isinstance(override.value(), dict)
-    if override.package is not None:
-        return Problem(key, f"'@{override.package}' is not supported; write {key}=<option>", origin)
+        return Problem("", unreadable(text, str(error), conf.groups), origin)
+    if not parsed.key_or_group:
+        return Problem("", unreadable(text, "", conf.groups), origin)
+    key, sweep = parsed.key_or_group, parsed.is_sweep_override()
+    if parsed.is_hydra_override() or key == "hydra":
+        if not key.startswith(HYDRA_KEYS):
+            return Problem(key, f"cannot be set here{_INSTEAD.get(key.replace('/', '.'), '; it would have no effect')}", origin)
+        return Argument(text, key, parsed.value(), "hydra", sweep)
+    group = key in conf.groups and not isinstance(parsed.value(), dict)
+    if parsed.package is not None:
+        return Problem(key, f"'@{parsed.package}' is not supported; write {key}=<option>", origin)
     if not group and "/" in key:
         return Problem(key, f"no such group{listed(key.split('/')[0], conf.groups, 'groups')}", origin)
-    if override.is_delete():
-        if group:
-            return Problem(key, f"a group cannot be deleted; choose one of {', '.join(conf.options(key))}", origin)
-        return Argument(text, key, None, "delete")
-    return Argument(text, key, override.value(), "group" if group else "value", sweep)
-
-
-def _grammar(text: str, message: str, conf: ConfDir) -> str:
-    """What is wrong with an argument Hydra's grammar refuses, in one line."""
-    if "=" not in text:
-        head = text.lstrip("+~")
-        example = f"{head}=<option>" if head in conf.groups else f"{head}=<value>"
-        return f"'{text}' is not of the form key=value; write for example {example}"
-    key, _, value = text.partition("=")
-    if not key.strip():
-        return f"'{text}' has no key before '='; write key=value without spaces around '='"
-    lines = [line for line in message.splitlines() if line.strip() and "hydra.cc" not in line]
-    detail = next((line for line in lines if "Error parsing" not in line), lines[0] if lines else "").strip()
-    detail = detail.removeprefix("LexerNoViableAltException:").strip()
-    because = f" ({detail})" if detail and detail != text else ""
-    return f"'{text}' cannot be read{because}; quote special characters: {key}=\"'{value}'\""
+    top = key.partition(".")[0]
+    if not group and top in conf.optional:
+        text = f"'{top}' is a choice, not a block of values; write {top}=<option>, or set the keys themselves"
+        return Problem(key, text, origin)
+    if parsed.is_delete() and group and key not in conf.optional:
+        return Problem(key, f"a group cannot be deleted; choose one of {', '.join(conf.options(key))}", origin)
+    if parsed.is_delete():
+        return Argument(text, key, None, "group" if group else "delete")
+    value = None if group and parsed.value() == [] else parsed.value()  # the other way to say it, see canonical
+    return Argument(text, key, value, "group" if group else "value", sweep)
 
 
 def expand(arguments: Sequence[Argument], conf: ConfDir, params: dict[str, Any]) -> tuple[list[list[str]], list[Problem]]:
@@ -128,21 +149,28 @@ def expand(arguments: Sequence[Argument], conf: ConfDir, params: dict[str, Any])
 
     lists: dict[str, list[str]] = {}
     problems: list[Problem] = []
-    lines = [f"{key}={value}" for key, value in params.items()]
-    lines += [a.canonical for a in arguments if a.kind != "hydra"]
-    for line in lines:
-        override = _override(line)
-        override.config_loader = _Options(conf)
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            lists[key] = [line.removeprefix("++")]
-        elif override.is_discrete_sweep():
-            lists[key] = [f"{key.removeprefix('++')}={value}" for value in override.sweep_string_iterator()]
-            if not lists[key]:
-                problems.append(Problem(key.lstrip("+"), "matches nothing, so there is no run to make", f"override '{line}'"))
+    lines = [(f"{key}={value}", f"{key}={value}") for key, value in params.items()]
+    lines += [(a.canonical, a.text) for a in arguments if a.kind != "hydra"]
+    for line, text in lines:
+        parsed = _parsed(line)
+        parsed.config_loader = _Options(conf)
+        name = parsed.get_key_element()
+        key = name.removeprefix("++")
+        if not parsed.is_sweep_override():
+            lists[name] = [line.removeprefix("++")]
+        elif not parsed.is_discrete_sweep():
+            said = "an interval has no end of values; use range(start,stop,step) or a list of values"
+            problems.append(Problem(key, said, override(text)))
         else:
-            text = "an interval has no end of values; use range(start,stop,step) or a list of values"
-            problems.append(Problem(key.lstrip("+"), text, f"override '{line}'"))
+            try:
+                values = parsed.sweep_string_iterator()
+                lists[name] = [f"{key}={'null' if v == '[]' and key in conf.groups else v}" for v in values]
+            except ValueError as error:  # range() with a step of zero
+                problems.append(Problem(key, str(error), override(text)))
+                continue
+            if not lists[name]:
+                what = f"; options: {', '.join(conf.options(key))}" if key in conf.groups else ""
+                problems.append(Problem(key, f"names no value, so there is no run to make{what}", override(text)))
     return [list(point) for point in itertools.product(*lists.values())], problems
 
 

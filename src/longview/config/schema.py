@@ -6,21 +6,24 @@ take their schema from a constructor's signature instead (``longview.config.sign
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from longview.config.messages import show
 from longview.config.signature import Block
 
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_CLOCK = re.compile(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d)(?::([0-5]\d))?")
-_WORDS = re.compile(r"(?:\d+[dhms]\s*)+")
-_TIME_PATTERN = r"^((\d+-)?\d{1,3}:[0-5]\d(:[0-5]\d)?|(\d+[dhms]\s*)+)$"
+_CLOCK = re.compile(r"(?:(\d{1,3})-)?(\d{1,3}):([0-5]\d):([0-5]\d)")
+_WORDS = re.compile(r"(?:\d{1,6}[dhms]\s*)+")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+_TIME_PATTERN = r"^((\d{1,3}-)?\d{1,3}:[0-5]\d:[0-5]\d|(\d{1,6}[dhms]\s*)+)$"
 
 
 def _duration(value: Any) -> Any:
@@ -33,6 +36,8 @@ def _duration(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a duration; {hint}")
     text = value.strip().lower()
+    if re.fullmatch(r"\d+:\d+", text):
+        raise ValueError(f"'{value}' could be hours and minutes or, as SLURM reads it, minutes and seconds; {hint}")
     if match := _CLOCK.fullmatch(text):
         days, hours, minutes, seconds = (int(g or 0) for g in match.groups())
         length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -42,6 +47,8 @@ def _duration(value: Any) -> Any:
         raise ValueError(f"'{value}' is not a duration; {hint}")
     if length < timedelta(minutes=1):
         raise ValueError(f"'{value}' is less than a minute; {hint}")
+    if length > timedelta(days=365):
+        raise ValueError(f"'{value}' is more than a year; {hint}")
     return length
 
 
@@ -60,31 +67,44 @@ def _precision(value: Any) -> Any:
 
 def _limit(value: Any) -> Any:
     """A number of batches (whole, >= 1) or a part of them (0 < x < 1)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        raise ValueError(f"{value!r} is neither a number of batches (1, 2, ...) nor a part of them (between 0 and 1)")
+    right = "give a number of batches (1, 2, ...), a part of them (between 0 and 1), or null for all"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{show(value)} is no number; {right}")
     if not (isinstance(value, int) and value >= 1) and not (isinstance(value, float) and 0 < value < 1):
-        raise ValueError(f"{value} is impossible; give a number of batches (1, 2, ...) or a part of them (between 0 and 1)")
+        raise ValueError(f"{show(value)} is impossible; {right}")
     return value
 
 
 def _run_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", value):
-        raise ValueError(f"'{value}' cannot name a folder; use letters, digits, '.', '_', '+' and '-'")
+    if not re.fullmatch(_NAME, value):
+        raise ValueError(f"'{value}' cannot name a folder; use letters, digits, '.', '_', '+' and '-', a letter or digit first")
+    if len(value) > 100:
+        raise ValueError(f"{show(value)} has {len(value)} characters; give at most 100")
     return value
 
 
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(2**31 - 1)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 """What every random generator in use accepts: 32 unsigned bits."""
 Text = Annotated[str, MinLen(1)]
-RunName = Annotated[str, BeforeValidator(lambda v: _run_name(v) if isinstance(v, str) else v)]
+Folder = Annotated[Text, AfterValidator(os.path.expanduser)]
+"""A path; ``~`` is the home folder, as in a shell."""
+RunName = Annotated[
+    str,
+    BeforeValidator(lambda v: _run_name(v) if isinstance(v, str) else v),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$", "maxLength": 100}),
+]
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
     PlainSerializer(clock, return_type=str),
     WithJsonSchema({"type": "string", "pattern": _TIME_PATTERN, "examples": ["2h", "90m", "1d", "00:30:00", "1-00:00:00"]}),
 ]
-Precision = Annotated[Literal["32", "64", "16-mixed", "bf16-mixed"], BeforeValidator(_precision)]
+Precision = Annotated[
+    Literal["32", "64", "16-mixed", "bf16-mixed"],
+    BeforeValidator(_precision),
+    WithJsonSchema({"enum": ["32", "64", "16-mixed", "bf16-mixed", 32, 64]}),
+]
 BatchLimit = Annotated[
     int | float,
     BeforeValidator(_limit),
@@ -103,7 +123,7 @@ class Section(BaseModel):
 class RunConfig(Section):
     """Where runs go, and which run is continued or scored again."""
 
-    root: Text = Field(description="Folder of run directories")
+    root: Folder = Field(description="Folder of run directories")
     name: RunName | None = Field(description="Readable name; null: <model>-<data>")
     resume: Text | None = Field(description="Continue the run in this directory")
     test: Text | None = Field(description="Score the run in this directory again")

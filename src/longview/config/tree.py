@@ -15,7 +15,7 @@ import yaml
 from longview.errors import ConfigError, Problem
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster; not every wheel has it
-_PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
+_PACKAGE = re.compile(r"\A(?:\s*#[^\n]*\n|\s*\n)*?\s*#\s*@package\s+(\S+)")  # in the comments at the top only, as Hydra does
 KeyPath = tuple[str, ...]
 
 
@@ -52,11 +52,9 @@ class YamlFile:
         return found
 
     @cached_property
-    def keys(self) -> list[str]:
-        """Top-level keys, the defaults list left out."""
-        if not isinstance(self.node, yaml.MappingNode):
-            return []
-        return [k.value for k, _ in self.node.value if k.value != "defaults"]
+    def texts(self) -> dict[KeyPath, str]:
+        """Text of every value that is not a mapping, by key path, package included."""
+        return dict(_values(self.node, self.package, self.text))
 
     @cached_property
     def defaults(self) -> list[Default]:
@@ -88,17 +86,24 @@ class ConfDir:
         folders = sorted(p.name for p in self.root.iterdir() if p.is_dir() and p.name != "hydra" and p.name[0] not in "._")
         return named + [f for f in folders if f not in named]
 
+    @cached_property
+    def optional(self) -> list[str]:
+        """Groups that may be left out (``experiment: null``, ``optional recipe: ...``); they set keys of the whole tree."""
+        return [d.group for d in self.main.defaults if d.group and not d.override and (d.optional or d.option is None)]
+
     @property
     def main(self) -> YamlFile:
         return self.read("config")
 
     def options(self, group: str) -> list[str]:
-        """Names of a group's options; those in sub-folders as ``folder/name``."""
+        """Names of a group's options; those in sub-folders as ``folder/name``. Hidden files are none."""
         base = self.root / group
-        return sorted(str(p.relative_to(base).with_suffix("")) for p in base.rglob("*.yaml"))
+        names = [p.relative_to(base).with_suffix("").as_posix() for p in base.rglob("*.yaml")]
+        return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
     def exists(self, group: str, option: str) -> bool:
-        return (self.root / group / f"{option}.yaml").is_file()
+        """Whether it is an option's own name: ``../data/kitchen`` is a file, but no option of a group."""
+        return option in self.options(group)
 
     def read(self, name: str) -> YamlFile:
         """File ``name`` ("config", "model/manta") without its suffix."""
@@ -115,17 +120,21 @@ def read_yaml(path: Path, shown: str, package: KeyPath = ()) -> YamlFile:
     try:
         file.text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        file.problems.append(Problem(shown, f"not UTF-8 text (byte {error.start})"))
+        line = error.object[: error.start].count(b"\n") + 1
+        file.problems.append(Problem(f"{shown}:{line}", f"byte 0x{error.object[error.start]:02x} is not UTF-8; save it as UTF-8"))
         return file
     except OSError as error:
         file.problems.append(Problem(shown, f"cannot be read: {error.strerror or error}"))
+        return file
+    if file.text.startswith("\ufeff"):
+        file.problems.append(Problem(shown, "begins with a byte-order mark, which hides the line behind it; save it without"))
         return file
     if header := _PACKAGE.search(file.text):
         file.package = () if header[1] == "_global_" else tuple(header[1].split("."))
     try:
         file.node = yaml.compose(file.text, Loader=_Loader)
     except yaml.YAMLError as error:
-        file.problems.append(_syntax(shown, error))
+        file.problems.append(_syntax(shown, error, file.text))
         return file
     if file.node is None:
         file.problems.append(Problem(shown, "is empty; write lines of the form 'key: value'"))
@@ -135,6 +144,10 @@ def read_yaml(path: Path, shown: str, package: KeyPath = ()) -> YamlFile:
         file.node = None
     else:
         file.problems.extend(_duplicates(shown, file.node, ()))
+        for key, value in file.node.value:
+            if key.value == "defaults" and not isinstance(value, yaml.SequenceNode):
+                text = "defaults must be a list; write each entry on a line of its own that begins with '- '"
+                file.problems.append(Problem(f"{shown}:{key.start_mark.line + 1}", text))
     return file
 
 
@@ -163,12 +176,14 @@ def find_conf(start: Path | None = None) -> Path:
     raise ConfigError([Problem("", text)])
 
 
-def _syntax(shown: str, error: yaml.YAMLError) -> Problem:
+def _syntax(shown: str, error: yaml.YAMLError, text: str) -> Problem:
     mark = getattr(error, "problem_mark", None)
     where = f"{shown}:{mark.line + 1}" if mark else shown
     what = getattr(error, "problem", None) or str(error).splitlines()[0]
     context = getattr(error, "context", None)
-    hint = " (tabs are not allowed as indentation)" if "\\t" in what else ""
+    lines = text.splitlines()
+    indent = re.match(r"\s*", lines[mark.line]) if mark and mark.line < len(lines) else None
+    hint = " (tabs are not allowed as indentation)" if indent and "\t" in indent[0] else ""
     return Problem(where, f"not valid YAML: {context + ', ' if context else ''}{what}{hint}")
 
 
@@ -197,6 +212,16 @@ def _index(node: Any, path: KeyPath, found: dict[KeyPath, int]) -> None:
         for i, item in enumerate(node.value):
             found[(*path, str(i))] = item.start_mark.line + 1
             _index(item, (*path, str(i)), found)
+
+
+def _values(node: Any, path: KeyPath, text: str) -> Iterator[tuple[KeyPath, str]]:
+    for key, value in getattr(node, "value", ()):
+        here = (*path, str(key.value))
+        if isinstance(value, yaml.MappingNode):
+            yield from _values(value, here, text)
+        else:
+            shown = value.value if isinstance(value, yaml.ScalarNode) else text[value.start_mark.index : value.end_mark.index]
+            yield here, " ".join(shown.split())
 
 
 def _defaults(sequence: Any) -> Iterator[Default]:

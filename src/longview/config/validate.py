@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -81,9 +82,12 @@ def annotated(info: Any) -> Any:
 
 
 def _stranger(name: str, valid: list[str], tree: Mapping[str, Any]) -> Problem:
-    if name == "experiment":
-        text = "an experiment file sets keys of the whole tree; its first line must be '# @package _global_'"
+    if name in ("experiment", "recipe"):
+        text = f"the {name} file sets keys of the whole tree; its first line must be '# @package _global_'"
         return Problem(name, text)
+    block, _, key = name.partition(".")
+    if key and block in valid:
+        return Problem(name, f"a dotted key means nothing in a file; write {key.rpartition('.')[2]} as a key inside {block}")
     return unknown(name, name, valid, [p for p in _paths(tree) if "." in p])
 
 
@@ -171,6 +175,8 @@ def _block(name: str, value: Any, tree: Mapping[str, Any], result: Validated) ->
     target = value.get("_target_")
     if not isinstance(target, str):
         given = "missing" if "_target_" not in value else f"{show(target)} is not the dotted path of a class"
+        if similar := difflib.get_close_matches("_target_", [str(key) for key in value if key != "_target_"], n=1):
+            given += f" (there is '{similar[0]}')"
         result.problems.append(Problem(f"{name}._target_", f"{given}; write for example longview.{name}s.<module>.<Class>"))
         return
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from longview.config.messages import listed
-from longview.config.overrides import Argument
+from longview.config.overrides import Argument, override
 from longview.config.tree import YamlFile
 from longview.errors import Problem
 
@@ -36,17 +36,28 @@ def content(file: YamlFile) -> Any:
 
 
 def merge(config: Any, file: YamlFile, problems: list[Problem]) -> None:
+    """Merge a file's values into the tree, key by key, so that one that does not fit leaves the others."""
+    from omegaconf import OmegaConf
+
     try:
-        config.merge_with(content(file))
-    except Exception as error:
+        values = content(file)
+    except Exception as error:  # a tag or a key that YAML allows and OmegaConf does not
         problems.append(Problem(file.shown, words(error)))
+        return
+    for key in values:
+        try:
+            config.merge_with(OmegaConf.masked_copy(values, key))
+        except Exception as error:
+            line = file.lines.get((str(key),))
+            fits = "is a list here; it must be a mapping of key: value" if OmegaConf.is_list(values[key]) else words(error)
+            problems.append(Problem(str(key), fits, f"{file.shown}:{line}" if line else file.shown))
 
 
 def apply(config: Any, argument: Argument, problems: list[Problem]) -> None:
     """Put one value (or deletion) into the tree."""
     from omegaconf import OmegaConf
 
-    origin = f"override '{argument.text}'"
+    origin = override(argument.text)
     if argument.kind == "value":
         try:
             OmegaConf.update(config, argument.key, argument.value, merge=True, force_add=True)

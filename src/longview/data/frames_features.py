@@ -43,18 +43,23 @@ class FeatureFiles:
         frames, width = self._open(video).shape
         return frames, width
 
-    def read(self, video: str, stop: int, stride: int, *, width: int | None = None) -> NDArray[np.float32]:
+    def readable(self, video: str) -> bool:
+        """Whether a video's file is there and well formed as far as its header says."""
+        try:
+            self._open(video)
+        except DataError:
+            return False
+        return True
+
+    def read(self, video: str, stop: int, stride: int) -> NDArray[np.float32]:
         """Frames 0, stride, ... < stop as float32 [ceil(stop/stride), D].
 
         Raises:
-            DataError: File absent or malformed, NaN or infinity among the frames read, or a width other than ``width``.
+            DataError: File absent or malformed, NaN or infinity among the frames read.
         """
         import numpy as np
 
-        matrix = self._open(video)
-        if width is not None and matrix.shape[1] != width:
-            raise DataError(f"{self.path(video)}: has {matrix.shape[1]} values per frame, the other videos have {width}")
-        values = np.ascontiguousarray(matrix[:stop:stride], dtype=np.float32)
+        values = np.ascontiguousarray(self._open(video)[:stop:stride], dtype=np.float32)
         if not np.isfinite(values).all():
             frame, channel = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
             raise DataError(f"{self.path(video)}: value {values[frame, channel]} at frame {frame * stride}, channel {channel}")
@@ -71,9 +76,11 @@ class FeatureFiles:
         except FileNotFoundError:
             raise DataError(f"{path}: does not exist; every video of the split needs a feature file") from None
         except (ValueError, EOFError, OSError) as error:
-            reason = (
-                "is empty, cut off or not an npy file" if not isinstance(error, OSError) else f"cannot be read ({error.strerror})"
-            )
+            reason = "is empty, cut off or not an npy file"
+            if isinstance(error, OSError):
+                reason = f"cannot be read ({error.strerror})"
+            elif "object" in str(error):
+                reason = "holds Python objects"
             raise DataError(f"{path}: {reason}; expected a float32 matrix [{self.layout[0]}, {self.layout[1]}]") from error
         if matrix.ndim != 2 or 0 in matrix.shape:
             raise DataError(f"{path}: has shape {matrix.shape}; expected a matrix [{self.layout[0]}, {self.layout[1]}]")

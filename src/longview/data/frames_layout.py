@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from longview.data import roots
+from longview.data.frames_checks import HOLDS, bundle, look_at, split_numbers
 from longview.data.frames_features import FeatureFiles, nearest
-from longview.data.frames_files import ARCHIVES, ArchiveFiles, FolderFiles, Head, open_layout
+from longview.data.frames_files import ArchiveFiles, FolderFiles, Head, open_layout
 from longview.data.frames_text import parse_bundle, parse_mapping
 from longview.data.holdout import hold_out
 from longview.data.source import Description, Part, Statistics
 from longview.data.tally import one_hot, tally
 from longview.errors import DataError, Problem
+from longview.types import PositiveInt, Share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,13 +24,20 @@ if TYPE_CHECKING:
 
 __all__ = ["LayoutSource"]
 
-_HOLDS = f"a folder with mapping.txt, groundTruth/ and splits/, or an archive of it ({', '.join(ARCHIVES[:3])})"
-
 
 class LayoutSource:
     """A FrameSource over ``mapping.txt``, ``groundTruth/``, ``splits/`` and, for features, ``features/``.
 
-    A subclass names the data set and the person in a video name; its constructor's signature is its configuration.
+    A subclass names the data set and the person in a video name.
+
+    Args:
+        root: Folder in that layout or an archive of it; None has it looked for (``longview.data.roots``).
+        split: Official split (whatever ``splits/`` holds).
+        observe: What the model sees of an observed frame: its feature vector, or its true label as a one-hot vector.
+        stride: Every ``stride``-th full-rate frame reaches the model.
+        val_fraction: Part of the training *persons* held out for validation; 0 trains on the whole official list.
+        feature_layout: Axes of a feature file, [D, T] (the field's) or [T, D].
+        length_mismatch: Features and labels of different length are an error, or the labels are resampled (nearest).
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("anticipation", "segmentation")
@@ -38,19 +47,21 @@ class LayoutSource:
     """Name in messages."""
     candidates: ClassVar[tuple[str, ...]]
     """Where it is looked for under a data folder."""
+    fps: ClassVar[int]
+    """Full-rate frames per second."""
     person: ClassVar[re.Pattern[str]]
     """Group 1 = person; a video whose name does not match counts as a person of its own."""
 
     def __init__(
         self,
         *,
-        root: str | None,
-        split: int,
-        observe: Literal["features", "labels"],
-        stride: int,
-        val_fraction: float,
-        feature_layout: Literal["DT", "TD"],
-        length_mismatch: Literal["error", "resample"],
+        root: str | None = None,
+        split: PositiveInt = 1,
+        observe: Literal["features", "labels"] = "labels",
+        stride: PositiveInt = 1,
+        val_fraction: Share = 0.0,
+        feature_layout: Literal["DT", "TD"] = "DT",
+        length_mismatch: Literal["error", "resample"] = "error",
     ) -> None:
         self.root = root
         self.split = split
@@ -63,6 +74,13 @@ class LayoutSource:
         self._names_: tuple[str, ...] | None = None
         self._parts_: dict[Part, list[str]] | None = None
         self._width_: int | None = None
+        self._like = ""  # the video that the width was taken from
+        self.watch: Callable[[int, int], None] | None = None
+
+    @property
+    def place(self) -> Path:
+        """The root in use, found or given. Raises DataError."""
+        return self._files().root
 
     def problems(self) -> list[Problem]:
         """Root, mapping, the chosen split and presence of its files; of an archive only what stands at its start."""
@@ -71,7 +89,7 @@ class LayoutSource:
             head = files.glance()
         except DataError as error:
             return [Problem("data.root", str(error))]
-        return list(self._head_problems(files, head, [self.split]))
+        return list(self._problems(files, head, [self.split]))
 
     def verify(self) -> tuple[list[Problem], Statistics | None]:
         """Read every file of every split; one problem per malformed file, and statistics if there is none."""
@@ -80,89 +98,50 @@ class LayoutSource:
             head = files.head()
         except DataError as error:
             return [Problem("data.root", str(error))], None
-        found = list(self._head_problems(files, head, _splits(head)))
-        if found:
-            return found, None
-        lists = {key: parse_bundle(data, files.name(_bundle(*key))) for key, data in sorted(head.bundles.items())}
-        videos = list(dict.fromkeys(video for videos in lists.values() for video in videos))
-        labels = {}
-        for video in videos:
-            try:
-                labels[video] = self.labels(video)
-                if self.observe == "features":
-                    self.features(video, len(labels[video]), 1)
-            except DataError as error:
-                found.append(Problem("", str(error)))
-        if found:
-            return found, None
-        splits = {f"split{n}": (len(lists["train", n]), len(lists["test", n])) for n in _splits(head)}
-        return [], tally(labels.values(), self._names(), splits)
-
-    def _head_problems(self, files: FolderFiles | ArchiveFiles, head: Head, splits: Sequence[int]) -> Iterator[Problem]:
-        if head.mapping is None and head.complete:
-            yield Problem("data.root", f"{files.root} holds no mapping.txt; data.root must be {_HOLDS}{self._nearby(files.root)}")
-            return
-        if head.mapping is not None:
-            try:
-                parse_mapping(head.mapping, files.name("mapping.txt"))
-            except DataError as error:
-                yield Problem("", str(error))
-        if self.observe == "features" and isinstance(files, ArchiveFiles):
-            yield Problem(
-                "data.observe",
-                f"features are read from a folder, and {files.root} is an archive; unpack it, put <video>.npy files "
-                "into its features/ and give that folder as data.root, or use data.observe=labels",
-            )
-        if head.bundles or head.complete:
-            present = _splits(head)
-            if self.split not in present:
-                shown = ", ".join(map(str, present)) or "none"
-                yield Problem("data.split", f"split {self.split} is not in {files.name('splits')}; present: {shown}")
-            for number in splits:
-                if number in present:
-                    yield from self._split_problems(files, head, number)
-
-    def _split_problems(self, files: FolderFiles | ArchiveFiles, head: Head, number: int) -> Iterator[Problem]:
-        lists: dict[str, list[str]] = {}
-        for part in ("train", "test"):
-            try:
-                lists[part] = parse_bundle(head.bundles[part, number], files.name(_bundle(part, number)))
-            except DataError as error:
-                yield Problem("", str(error))
-        if len(lists) < 2:
-            return
-        tested = set(lists["test"])
-        if both := [video for video in lists["train"] if video in tested]:
-            at = files.name(_bundle("test", number))
-            yield Problem("", f"{at}: {len(both)} of its videos are in the training list too ({_some(both)})")
-        named = [*lists["train"], *lists["test"]]
-        if head.labels is not None and (lost := [video for video in named if video not in head.labels]):
-            yield Problem(
-                "",
-                f"{files.name('groundTruth')}: no label file for {len(lost)} videos of split {number} ({_some(lost)})",
-            )
-        if self.observe == "features" and isinstance(files, FolderFiles):
-            yield from self._feature_problems(files.root / "features", named)
+        found = list(self._problems(files, head, split_numbers(head)))
         try:
-            hold_out(lists["train"], self.val_fraction, self._person)
-        except DataError as error:
-            yield Problem("data.val_fraction", str(error))
+            names = self._names()
+        except DataError:
+            return found, None  # no label can be read without a mapping
+        lists = self._lists(files, head)
+        videos = list(dict.fromkeys(video for named in lists.values() for video in named))
+        labels = {}
+        for number, video in enumerate(videos, 1):
+            if head.labels is None or video in head.labels:  # those that lack a file were named above
+                try:
+                    labels[video] = self.labels(video)
+                    if self.observe == "features" and self._features().path(video).is_file():
+                        self.features(video, len(labels[video]), 1)
+                except DataError as error:
+                    found.append(Problem("", str(error)))
+            if self.watch is not None:
+                self.watch(number, len(videos))
+        found = list(dict.fromkeys(found))
+        if found or not labels:
+            return found, None
+        splits = {f"split{n}": (len(lists["train", n]), len(lists["test", n])) for n in split_numbers(head)}
+        return [], tally(labels.values(), names, splits)
 
-    def _feature_problems(self, folder: Path, videos: Sequence[str]) -> Iterator[Problem]:
-        present = {path.name for path in folder.iterdir()} if folder.is_dir() else None
-        if present is None:
-            yield Problem("data.observe", f"{folder} does not exist; put <video>.npy files there or use data.observe=labels")
-        elif lost := [video for video in videos if f"{video}.npy" not in present]:
-            yield Problem("", f"{folder}: no feature file for {len(lost)} of {len(videos)} videos ({_some(lost)})")
+    def _lists(self, files: FolderFiles | ArchiveFiles, head: Head) -> dict[tuple[str, int], list[str]]:
+        """The split lists that can be read."""
+        lists = {}
+        for key, data in sorted(head.bundles.items()):
+            try:
+                lists[key] = parse_bundle(data, files.name(bundle(*key)))
+            except DataError:
+                continue  # look_at says why
+        return lists
 
-    def _nearby(self, root: Path) -> str:
-        """Names a right root inside a wrong one: the folder above it is the commonest mistake."""
-        if not root.is_dir():
-            return ""
-        for path in sorted(root.iterdir()):
-            if (path / "mapping.txt").is_file() or (path.is_file() and path.name.endswith(ARCHIVES)):
-                return f"; did you mean {path}?"
-        return ""
+    def _problems(self, files: FolderFiles | ArchiveFiles, head: Head, splits: Sequence[int]) -> list[Problem]:
+        """What the small files show, for the chosen split and others."""
+        found = []
+        if self.stride > 60 * self.fps:
+            text = f"{self.stride} leaves more than a minute of video between two frames; {self.title} has {self.fps} a second"
+            found.append(Problem("data.stride", text))
+        return found + list(look_at(files, head, self.split, splits, self.observe, self._held_out))
+
+    def _held_out(self, train: Sequence[str]) -> tuple[list[str], list[str]]:
+        return hold_out(train, self.val_fraction, self._person)
 
     def describe(self) -> Description:
         """Classes, width of an observed frame and sizes of the parts; of features only one header is read."""
@@ -203,17 +182,22 @@ class LayoutSource:
         if self.observe == "labels":
             return one_hot(labels[:stop:stride], len(self._names()))
         files = self._features()
-        frames, _ = files.shape(video)
+        frames, width = files.shape(video)
         if frames != labels.shape[0]:
-            raise DataError(
-                f"{files.path(video)}: has {frames} frames, the labels have {labels.shape[0]}; "
-                "data.length_mismatch=resample fits the labels to the features"
-            )
-        return files.read(video, stop, stride, width=self._width())
+            right = "data.length_mismatch=resample fits the labels to the features"
+            if width == labels.shape[0]:
+                right = (
+                    f"its axes are the other way round, give data.feature_layout={'TD' if self.feature_layout == 'DT' else 'DT'}"
+                )
+            raise DataError(f"{files.path(video)}: has {frames} frames, the labels have {labels.shape[0]}; {right}")
+        if width != self._width():
+            like = f"{self._width()} as in {files.path(self._like).name}"
+            raise DataError(f"{files.path(video)}: has {width} values per frame; expected {like}")
+        return files.read(video, stop, stride)
 
     def _files(self) -> FolderFiles | ArchiveFiles:
         if self._files_ is None:
-            self._files_ = open_layout(roots.find(self.root, self.candidates, what=self.title, holds=_HOLDS))
+            self._files_ = open_layout(roots.find(self.root, self.candidates, what=self.title, holds=HOLDS))
         return self._files_
 
     def _features(self) -> FeatureFiles:
@@ -224,14 +208,16 @@ class LayoutSource:
             files = self._files()
             mapping = files.glance().mapping or files.head().mapping
             if mapping is None:
-                raise DataError(f"{files.root} holds no mapping.txt; data.root must be {_HOLDS}")
+                raise DataError(f"{files.root} holds no mapping.txt; data.root must be {HOLDS}")
             self._names_ = parse_mapping(mapping, files.name("mapping.txt"))
         return self._names_
 
     def _width(self) -> int:
-        """D of the first training video; the other videos must have the same."""
+        """D of the first training video whose file can be read; the other videos must have the same."""
         if self._width_ is None:
-            self._width_ = self._features().shape(self._parts()["train"][0])[1]
+            train, files = self._parts()["train"], self._features()
+            self._like = next((video for video in train if files.readable(video)), train[0])
+            self._width_ = files.shape(self._like)[1]
         return self._width_
 
     def _parts(self) -> dict[Part, list[str]]:
@@ -242,26 +228,13 @@ class LayoutSource:
             if not all(key in head.bundles for key in keys):
                 head = files.head()
             if not all(key in head.bundles for key in keys):
-                shown = ", ".join(map(str, _splits(head))) or "none"
+                shown = ", ".join(map(str, split_numbers(head))) or "none"
                 raise DataError(f"split {self.split} is not in {files.name('splits')}; present: {shown}")
-            train, test = (parse_bundle(head.bundles[key], files.name(_bundle(*key))) for key in keys)
-            train, val = hold_out(train, self.val_fraction, self._person)
+            train, test = (parse_bundle(head.bundles[key], files.name(bundle(*key))) for key in keys)
+            train, val = self._held_out(train)
             self._parts_ = {"train": train, "val": val, "test": test}
         return self._parts_
 
     def _person(self, video: str) -> str:
         match = self.person.match(video)
         return match[1] if match else video
-
-
-def _bundle(part: str, number: int) -> str:
-    return f"splits/{part}.split{number}.bundle"
-
-
-def _splits(head: Head) -> list[int]:
-    """Numbers of the splits that have both lists."""
-    return sorted(n for part, n in head.bundles if part == "train" and ("test", n) in head.bundles)
-
-
-def _some(videos: Sequence[str]) -> str:
-    return ", ".join(videos[:3]) + (", ..." if len(videos) > 3 else "")

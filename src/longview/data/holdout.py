@@ -24,8 +24,7 @@ def hold_out(videos: Sequence[str], fraction: float, person: Callable[[str], str
     persons = sorted({person(video) for video in videos}, key=lambda name: hashlib.sha256(name.encode()).digest())
     if len(persons) < 2:
         raise DataError(
-            f"data.val_fraction={fraction} needs training videos of at least two persons, there are {len(persons)}; "
-            "use data.val_fraction=0"
+            f"{fraction} needs training videos of at least two persons, there are {len(persons)}; use data.val_fraction=0"
         )
     held = set(persons[: min(max(1, round(fraction * len(persons))), len(persons) - 1)])
     train = [video for video in videos if person(video) not in held]

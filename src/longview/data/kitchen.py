@@ -36,10 +36,12 @@ _PARTS: tuple[Part, ...] = ("train", "val", "test")
 _WIDTH = 32
 """Width D of a feature vector."""
 _VIDEOS_PER_PERSON = 4
-_INTERRUPTION = 0.15
+_INTERRUPTION = 0.08
 """Probability of a pause after a step."""
-_MISTAKEN = 0.2
+_MISTAKEN = 0.1
 """Part of the frames that show a class that looks like the true one."""
+_LONGEST, _LOUDEST, _MOST = 100_000, 100.0, 20_000
+"""Frames per video, noise and videos per part beyond which a setting is a slip of the hand."""
 _SHORTEST = 60
 """Shortest mean length that leaves every step some frames."""
 
@@ -72,7 +74,7 @@ class Kitchen:
         val_videos: NonNegativeInt = 24,
         test_videos: PositiveInt = 48,
         mean_length: PositiveInt = 500,
-        noise: NonNegativeFloat = 0.8,
+        noise: NonNegativeFloat = 1.0,
         blur: PositiveInt = 15,
         stride: PositiveInt = 10,
         observe: Literal["features", "labels"] = "features",
@@ -89,9 +91,20 @@ class Kitchen:
 
     def problems(self) -> list[Problem]:
         """Settings that cannot give a sensible video."""
-        if self.mean_length < _SHORTEST:
-            return [Problem("data.mean_length", f"{self.mean_length} frames are too few for a recipe; use {_SHORTEST} or more")]
-        return []
+        found = []
+        widest = self.mean_length // 10
+        if not _SHORTEST <= self.mean_length <= _LONGEST:
+            text = f"{self.mean_length} frames per video; a recipe needs {_SHORTEST} or more, and {_LONGEST} are enough"
+            found.append(Problem("data.mean_length", text))
+        elif self.stride > widest:
+            text = f"{self.stride} leaves fewer than ten steps of {self.mean_length} frames; use {widest} or less"
+            found.append(Problem("data.stride", text))
+        if self.noise > _LOUDEST:
+            found.append(Problem("data.noise", f"{self.noise:g} drowns every feature; use {_LOUDEST:g} or less"))
+        for part, count in self.counts.items():
+            if count > _MOST:
+                found.append(Problem(f"data.{part}_videos", f"{count} videos are made in memory; use {_MOST} or fewer"))
+        return found
 
     def verify(self) -> tuple[list[Problem], Statistics | None]:
         """Generate everything once."""
@@ -153,8 +166,8 @@ class Kitchen:
         import numpy as np
 
         habits = self._random(0, part, number // _VIDEOS_PER_PERSON)
-        pace = np.exp(0.25 * habits.standard_normal())
-        shift = 0.25 * (2 * habits.random() - 1)
+        pace = np.exp(0.15 * habits.standard_normal())
+        shift = 0.35 * (2 * habits.random() - 1)
         preference = habits.random(8)
         rng = self._random(1, part, number)
         pace *= np.exp(0.1 * rng.standard_normal())
@@ -171,8 +184,8 @@ class Kitchen:
                 for _ in range(int(rng.integers(node.low, node.high + 1))):
                     yield from unroll(node.steps)
             elif isinstance(node, AnyOrder):
-                # Four times in five a person keeps to the own order, so habits can be guessed but not relied on.
-                keys = preference[: len(node.steps)] if rng.random() < 0.8 else rng.random(len(node.steps))
+                # Nine times in ten a person keeps to the own order, so habits can be guessed but not relied on.
+                keys = preference[: len(node.steps)] if rng.random() < 0.9 else rng.random(len(node.steps))
                 for index in np.argsort(keys, kind="stable"):
                     yield from unroll(node.steps[int(index)])
             elif rng.random() < node.probability + shift:
@@ -182,7 +195,7 @@ class Kitchen:
         ids = {name: label for label, name in enumerate(CLASSES)}
         unit = self.mean_length / _mean_units()
         for name in (BACKGROUND, *unroll(recipe), BACKGROUND):
-            spread = 0.3
+            spread = 0.2
             duration = unit * CLASSES[name] * pace * np.exp(spread * rng.standard_normal() - spread**2 / 2)
             for _ in range(max(2, round(float(duration)))):
                 yield ids[name]
@@ -215,7 +228,7 @@ class Kitchen:
         own = rng.standard_normal((len(CLASSES), _WIDTH))
         shared = rng.standard_normal((len(CONFUSABLE), _WIDTH))
         group = np.array([next(i for i, names in enumerate(CONFUSABLE) if name in names) for name in CLASSES])
-        vectors: NDArray[np.float64] = np.sqrt(0.7) * shared[group] + np.sqrt(0.3) * own
+        vectors: NDArray[np.float64] = np.sqrt(0.5) * shared[group] + np.sqrt(0.5) * own
         return vectors
 
 
@@ -226,8 +239,8 @@ def _part(name: str) -> Part:
 def _mean_units() -> float:
     """Expected length of a video in the units of the grammar, mean over recipes and people."""
     pause = _INTERRUPTION * CLASSES[BACKGROUND]
-    # Pace is log-normal with sigma 0.25 (person) and 0.1 (video), whose mean is above 1.
-    slow: float = 2.718281828459045 ** ((0.25**2 + 0.1**2) / 2)
+    # Pace is log-normal with sigma 0.15 (person) and 0.1 (video), whose mean is above 1.
+    slow: float = 2.718281828459045 ** ((0.15**2 + 0.1**2) / 2)
     return slow * (2 * CLASSES[BACKGROUND] + sum(expected_length(r, pause) for r in RECIPES.values()) / len(RECIPES))
 
 

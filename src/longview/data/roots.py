@@ -50,11 +50,13 @@ def find(root: str | None, candidates: Sequence[str], *, what: str, holds: str) 
     """
     if root is not None:
         if not root.strip():
-            raise DataError(f"data.root is empty; give {holds}, or null to have it looked for")
-        path = Path(root).expanduser()
+            raise DataError(f"an empty path names nothing; give {holds}, or null to have it looked for")
+        path = Path(os.path.expanduser(root))
         if not path.exists():
             raise DataError(f"{path} does not exist; data.root must be {holds}{_similar(path)}")
         return path
+    if (named := os.environ.get(ENVIRONMENT)) and not Path(named).expanduser().is_dir():
+        raise DataError(f"{ENVIRONMENT} names {named}, which is no folder; name the folder that contains the data, or unset it")
     searched = places()
     for place in searched:
         for candidate in candidates:
@@ -62,8 +64,8 @@ def find(root: str | None, candidates: Sequence[str], *, what: str, holds: str) 
             if (path / "mapping.txt").is_file() if candidate.endswith("/") else path.is_file():
                 return path
     shown = "".join(f"\n       {place / candidate}" for place in searched for candidate in candidates)
-    named = "" if os.environ.get(ENVIRONMENT) else f" or set {ENVIRONMENT} to the folder that contains it"
-    raise DataError(f"no {what} data found. Name it with data.root=... ({holds}){named}. Looked for:{shown}")
+    setting = "" if named else f" or set {ENVIRONMENT} to the folder that contains it"
+    raise DataError(f"no {what} data found. Name it with data.root=... ({holds}){setting}. Looked for:{shown}")
 
 
 def _similar(path: Path) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -70,6 +70,12 @@ class SaladsScores:
         self._folds_: dict[str, int] | None = None
         self._arrays: dict[str, NDArray[Any]] = {}
         self._scale_: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        self.watch: Callable[[int, int], None] | None = None
+
+    @property
+    def place(self) -> Path:
+        """The npz file in use, found or given. Raises DataError."""
+        return self._path()
 
     def problems(self) -> list[Problem]:
         """The file is there, is an npz, and holds the model; its arrays are not read."""
@@ -97,12 +103,14 @@ class SaladsScores:
             self._parts()
         except DataError as error:
             return [Problem("data.root", str(error))], None
-        for video in videos:
+        for number, video in enumerate(videos, 1):
             try:
                 labels[video] = self.labels(video)
                 self._scores(video)
             except DataError as error:
                 found.append(Problem("", str(error)))
+            if self.watch is not None:
+                self.watch(number, len(videos))
         if found:
             return found, None
         folds = list(self._folds().values())

@@ -6,8 +6,9 @@ queued, so importing a source module must stay cheap: standard library only at i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 from longview.errors import Problem
@@ -82,4 +83,17 @@ class FrameSource(Protocol):
 
     def features(self, video: str, stop: int, stride: int) -> NDArray[np.float32]:
         """Feature vectors [ceil(stop/stride), D] of full-rate frames 0, stride, 2*stride, ... < stop; reads only these."""
+        ...
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """A source that is read from files: says where they lie, and how far ``verify`` has come."""
+
+    watch: Callable[[int, int], None] | None
+    """Told by ``verify`` after every video: how many were read, of how many."""
+
+    @property
+    def place(self) -> Path:
+        """The root in use, found or given. Raises DataError."""
         ...

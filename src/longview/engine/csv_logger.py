@@ -32,10 +32,10 @@ class MetricsFile(Logger):
         self._written = 0
         self._header_dirty = True
         if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                self._columns = [c for c in reader.fieldnames or [] if c not in ("step", "epoch")]
-                self._rows = [dict(row) for row in reader]
+            text = path.read_text(encoding="utf-8")
+            reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))  # a crash may have left half a row
+            self._columns = [c for c in reader.fieldnames or [] if c not in ("step", "epoch")]
+            self._rows = [dict(row) for row in reader if (row.get("step") or "").isdecimal()]
 
     @property
     def name(self) -> str:

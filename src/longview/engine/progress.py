@@ -54,9 +54,9 @@ class FitProgress(ProgressBar):
             return
         self._seen += len(batch) * trainer.world_size
         now = time.perf_counter()
-        if now - self._clock >= 1.0 or math.isnan(self._loss):
+        if now - self._clock >= 1.0 or math.isnan(self._loss) or self._line_due(now):
             self._rate = self._seen / max(now - self._clock, 1e-9)
-            loss = trainer.progress_bar_metrics.get("train/loss_step", trainer.progress_bar_metrics.get("train/loss"))
+            loss = trainer.progress_bar_metrics.get("train/loss")
             self._loss = float(loss) if loss is not None else float(outputs["loss"]) / len(batch)
             self._clock, self._seen = now, 0.0
         epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
@@ -106,15 +106,19 @@ class FitProgress(ProgressBar):
             self._progress.start()
             self._task = self._progress.add_task("", total=total, completed=done)
 
+    def _line_due(self, now: float) -> bool:
+        """Whether the next call of ``_advance`` prints a plain line."""
+        return self._progress is None and (now - self._printed >= QUIET_EVERY or self._done + 1 >= self._total)
+
     def _advance(self, text: str) -> None:
         if not self._on:
             return
+        now = time.perf_counter()
+        due = self._line_due(now)
         self._done += 1
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, description=text)
-            return
-        now = time.perf_counter()
-        if now - self._printed >= QUIET_EVERY or self._done == self._total:
+        elif due:
             self._printed = now
             spent = now - self._begun
             left = spent / max(self._done - self._start, 1) * (self._total - self._done)

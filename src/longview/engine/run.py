@@ -7,27 +7,24 @@ import sys
 import time
 import traceback
 import warnings
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import lightning as L
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from longview.config.schema import Experiment
 from longview.config.validate import validate
 from longview.engine.build import Built, build, memory_loader, typical_batch
+from longview.engine.checkpoints import readable, weights_to_test
+from longview.engine.report import PLAIN, finish, shown
 from longview.engine.stop import RunStopped, StopFlag
 from longview.engine.summary import Summary, measure_flops, show
 from longview.engine.trainer import make_trainer
 from longview.errors import ConfigError, LongviewError
 from longview.runs import environment
-from longview.runs.directory import RunDirectory
-from longview.tasks.base import Picture, Result
-from longview.viz.anticipation import save_figure
-from longview.viz.curves import curves
-from longview.viz.index import contact_sheet, write_index
+from longview.runs.directory import RunDirectory, write_atomically
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 Mode = Literal["fit", "test"]
@@ -38,37 +35,79 @@ QUIET = (
     ".*LeafSpec.*",
     ".*exists and is not empty.*",  # the checkpoint folder of a resumed run
     ".*smaller than the logging interval.*",
+    ".*broadcast_buffers. is deprecated.*",  # the new name came after torch 2.4
 )
 """Warnings of Lightning's that are no news to the user."""
 
 
+@dataclass
+class Ending:
+    """How an attempt ended: its record's outcome and details, and the exit code."""
+
+    outcome: str
+    code: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
 def execute(run: RunDirectory, mode: Mode = "fit") -> int:
-    """Run an attempt and record how it ended; returns the exit code (0 ok, 1 failed, 2 bad input, 130 stopped)."""
+    """Run an attempt and record how it ended; returns the exit code (0 ok, 1 failed, 2 bad input, 130 stopped).
+
+    Raises:
+        RunDirectoryError: The attempt cannot be recorded.
+    """
     rank = int(os.environ.get("RANK", "0"))
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # Lightning deletes it when it is done
     console = Console(quiet=rank != 0)
-    number = run.begin_attempt(mode) if rank == 0 else 0
-    outcome, details, code = "failed", dict[str, Any](), FAILED
-    try:
-        with StopFlag().listening() as flag:
-            attempt(run, mode, flag, console, rank)
-        outcome, code = "finished", OK
-    except (RunStopped, KeyboardInterrupt) as stopped:
-        saved = run.last_checkpoint.exists()
-        outcome, code = "stopped", STOPPED
-        details = {"reason": str(stopped) or "interrupted", "saved": saved}
-        again = "continue" if mode == "fit" else "score"
-        option = "run.resume" if mode == "fit" else "run.test"
-        console.print(f"stopped; {again} with: python run.py {option}={_shown(run.path)}", soft_wrap=True)
-    except LongviewError as error:
-        details, code = {"error": str(error)}, BAD_INPUT
-        print(f"error: {error}", file=sys.stderr)
-    except Exception as error:
-        details = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        raise
-    finally:
+    with StopFlag().listening() as flag:
+        number = run.begin_attempt(mode) if rank == 0 else 0
+        ending = _tried(run, mode, flag, console, rank)
         if rank == 0:
-            run.end_attempt(number, outcome, **details)
-    return code
+            _close(run, number, ending)
+    again = f"python run.py {'run.resume' if mode == 'fit' else 'run.test'}={shown(run.path)}"
+    if ending.outcome == "stopped":
+        console.print(f"stopped; {'continue' if mode == 'fit' else 'score'} with: {again}", **PLAIN)
+    elif ending.outcome == "failed":
+        _explain(run, ending, rank, several, f"continue with: {again}" if mode == "fit" and run.last_checkpoint.exists() else "")
+    return ending.code
+
+
+def _tried(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int) -> Ending:
+    try:
+        attempt(run, mode, flag, console, rank)
+    except (RunStopped, KeyboardInterrupt) as stopped:
+        return Ending("stopped", STOPPED, {"reason": str(stopped) or "interrupted", "saved": run.last_checkpoint.exists()})
+    except SystemExit as left:
+        if isinstance(left.__context__, KeyboardInterrupt):  # Lightning answers an interrupt with sys.exit
+            return Ending("stopped", STOPPED, {"reason": "interrupted", "saved": run.last_checkpoint.exists()})
+        return _failure(f"SystemExit: {left}", FAILED)
+    except LongviewError as error:
+        return _failure(str(error), FAILED if flag.underway else BAD_INPUT)
+    except Exception as error:
+        return _failure(f"{type(error).__name__}: {error}", FAILED)
+    return Ending("finished", OK)
+
+
+def _failure(error: str, code: int) -> Ending:
+    return Ending("failed", code, {"error": error, "traceback": traceback.format_exc()})
+
+
+def _close(run: RunDirectory, number: int, ending: Ending) -> None:
+    try:
+        run.end_attempt(number, ending.outcome, **ending.details)
+    except OSError as error:  # a full disk must not hide why the run ended
+        print(f"warning: {run.attempts} cannot be written: {error.strerror}", file=sys.stderr)
+
+
+def _explain(run: RunDirectory, ending: Ending, rank: int, several: bool, again: str) -> None:
+    """One line for what went wrong and one for what to do; the traceback where several ranks leave no other place for it."""
+    head = f"[rank {rank}] " if several else ""
+    if ending.code != BAD_INPUT and (several or os.environ.get("LONGVIEW_TRACEBACK") == "1"):
+        print("".join(f"{head}{line}\n" for line in ending.details["traceback"].splitlines()), end="", file=sys.stderr)
+    print(f"{head}error: {ending.details['error']}", file=sys.stderr)
+    if rank == 0:
+        where = f"the traceback is in {shown(run.attempts)}" if ending.code != BAD_INPUT else ""
+        if hint := "; ".join(text for text in (where, again) if text):
+            print(hint, file=sys.stderr, flush=True)
 
 
 def load(run: RunDirectory) -> Experiment:
@@ -77,14 +116,6 @@ def load(run: RunDirectory) -> Experiment:
     if validated.problems:
         raise ConfigError(validated.problems)
     return validated.experiment()
-
-
-def _shown(path: Path) -> str:
-    """Relative to the current directory where that is shorter to type."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _quieten() -> None:
@@ -98,14 +129,26 @@ def _quieten() -> None:
 
 
 def attempt(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int) -> None:
-    _quieten()
+    """Build, fit and test; what it raises says how it ended."""
     config = load(run)
+    try:
+        _attempt(config, run, mode, flag, console, rank)
+    finally:
+        if config.logger.wandb is not None:
+            from longview.engine.wandb_logger import finish
+
+            finish(failed=not isinstance(sys.exc_info()[1], (RunStopped, KeyboardInterrupt, type(None))))
+
+
+def _attempt(config: Experiment, run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int) -> None:
+    _quieten()
     devices = config.devices
     _threads(config, devices)
     L.seed_everything(config.seed, workers=False, verbose=False)
     built = build(config)
+    weights = readable(weights_to_test(built.task, run)) if mode == "test" else None
     validate = built.task.trainable and len(built.source.videos("val")) > 0
-    trainer = make_trainer(config, built.task, run, flag, console, validate=validate, devices=devices)
+    trainer = make_trainer(config, built.task, run, flag, console, validate=validate, devices=devices, fits=mode == "fit")
     if rank == 0:
         _record(run, trainer)
     summary = _summary(config, built, trainer)
@@ -114,14 +157,16 @@ def attempt(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, ran
     begun = time.perf_counter()
     if mode == "fit":
         _fit(config, built, trainer, run, console)
+        weights = weights_to_test(built.task, run)
+    elif not built.task.trainable:
+        _memorise(config, built)
     fitted = time.perf_counter()
-    weights = _weights_to_test(built, run, mode)
     trainer.test(built.task, datamodule=built.data, ckpt_path=weights, verbose=False, weights_only=True)
     tested = time.perf_counter()
     result = built.task.result()
     if rank == 0:
         seconds = {"fit": round(fitted - begun, 2), "test": round(tested - fitted, 2)}
-        _finish(config, run, built, trainer, result, summary, weights, seconds, mode, console)
+        finish(config, run, built, trainer, result, summary, weights, seconds, console, repeated=mode == "test")
 
 
 def _threads(config: Experiment, devices: int) -> None:
@@ -136,7 +181,9 @@ def _record(run: RunDirectory, trainer: L.Trainer) -> None:
     run.write_json(run.path / "environment.json", {**environment.describe(), **extra})
     diff = environment.uncommitted_diff()
     if diff:
-        (run.path / "code.diff").write_text(diff, encoding="utf-8")
+        write_atomically(run.path / "code.diff", diff)
+    else:  # that of an earlier attempt would be taken for this one's
+        (run.path / "code.diff").unlink(missing_ok=True)
 
 
 def _summary(config: Experiment, built: Built, trainer: L.Trainer) -> Summary:
@@ -165,83 +212,15 @@ def _summary(config: Experiment, built: Built, trainer: L.Trainer) -> Summary:
 
 def _fit(config: Experiment, built: Built, trainer: L.Trainer, run: RunDirectory, console: Console) -> None:
     if not built.task.trainable:
-        memorise = getattr(built.task.model, "memorise", None)
-        if memorise is not None:
-            memorise(memory_loader(built, config.loader.eval_batch_size))
+        _memorise(config, built)
         return
-    last = run.last_checkpoint if run.last_checkpoint.exists() else None
+    last = readable(run.last_checkpoint) if run.last_checkpoint.exists() else None
     if last is not None:
-        console.print(f"resuming from {_shown(last)}")
+        console.print(f"resuming from {shown(last)}", **PLAIN)
     trainer.fit(built.task, datamodule=built.data, ckpt_path=last, weights_only=True if last else None)
 
 
-def _weights_to_test(built: Built, run: RunDirectory, mode: Mode) -> Path | None:
-    if not built.task.trainable:
-        return None
-    for path in (run.best_checkpoint, run.last_checkpoint):
-        if path.exists():
-            return path
-    raise LongviewError(f"{run.path} has no checkpoint to test; train it first: python run.py run.resume={run.path}")
-
-
-def draw(run: RunDirectory, built: Built, result: Result) -> list[Path]:
-    """Predictions, the task's figures, training curves, contact sheet and index page; returns the pictures."""
-    built.task.save_predictions(run.path / "predictions.npz")
-    pictures = list(built.task.draw(run.figures))
-    sheet = [contact_sheet([p.path for p in pictures], run.figures / "contact_sheet.png")] if pictures else []
-    if run.metrics_file.exists() and built.task.trainable:
-        path = save_figure(curves(run.metrics_file), run.figures / "curves.png")
-        pictures.append(Picture(path, "training curves"))
-    if pictures:
-        write_index(
-            run.figures,
-            run.path.name,
-            [p.path for p in pictures],
-            columns=result.columns,
-            rows=result.rows,
-            note=result.note,
-            captions=[p.caption for p in pictures],
-        )
-    return [*sheet, *(p.path for p in pictures)]
-
-
-def _finish(
-    config: Experiment,
-    run: RunDirectory,
-    built: Built,
-    trainer: L.Trainer,
-    result: Result,
-    summary: Summary,
-    weights: Path | None,
-    seconds: dict[str, float],
-    mode: Mode,
-    console: Console,
-) -> None:
-    record = {
-        "task": config.task.name,
-        "model": config.model.name,
-        "data": config.data.name,
-        "seed": config.seed,
-        "weights": weights.name if weights else None,
-        "epochs": trainer.current_epoch,
-        "seconds": seconds,
-        "summary": vars(summary),
-        "result": result.as_dict(),
-    }
-    run.write_json(run.result_file, record)
-    figures = draw(run, built, result)
-    if config.logger.wandb is not None:
-        from longview.engine.wandb_logger import log_figures
-
-        log_figures(trainer.loggers, figures, result.metrics)
-    table = Table(title=f"{run.path.name}: test", title_justify="left", title_style="bold")
-    for i, column in enumerate(result.columns):
-        table.add_column(column, justify="left" if i < 2 else "right")
-    for row in result.rows:
-        table.add_row(*(f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row))
-    console.print(table)
-    console.print(f"[dim]{result.note}[/dim]", soft_wrap=True)
-    took = f"trained {seconds['fit']:.0f} s, " if mode == "fit" else ""
-    console.print(f"{took}tested {seconds['test']:.0f} s; everything is in {_shown(run.path)}", soft_wrap=True)
-    if figures:
-        console.print(f"figures: {_shown(run.figures / 'index.html')}", soft_wrap=True)
+def _memorise(config: Experiment, built: Built) -> None:
+    memorise = getattr(built.task.model, "memorise", None)
+    if memorise is not None:
+        memorise(memory_loader(built, config.loader.eval_batch_size))

@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.trainer.states import TrainerFn
 
 from longview.engine.resume import at_step_boundary
@@ -28,10 +29,17 @@ class RunStopped(Exception):
 
 
 class StopFlag:
-    """Set by signals, read by the training loop."""
+    """Set by signals, read by the training loop.
+
+    Attributes:
+        reason: Name of the first signal, None while there was none.
+        underway: Whether a loop has begun; what goes wrong before is bad input, what goes wrong afterwards a failed run.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.underway = False
+        self._interrupts = 0
         self._owner = os.getpid()
 
     def __bool__(self) -> bool:
@@ -45,9 +53,11 @@ class StopFlag:
         def handle(number: int, frame: FrameType | None) -> None:
             if os.getpid() != self._owner:
                 return
-            if number == signal.SIGINT and self.reason is not None:
-                raise KeyboardInterrupt
-            self.reason = signal.Signals(number).name
+            if number == signal.SIGINT:
+                self._interrupts += 1
+                if self._interrupts > 1:
+                    raise KeyboardInterrupt
+            self.reason = self.reason or signal.Signals(number).name
 
         for s in SIGNALS:
             signal.signal(s, handle)
@@ -56,6 +66,17 @@ class StopFlag:
         finally:
             for s, handler in before.items():
                 signal.signal(s, handler)
+
+
+class NoSignals(_SignalConnector):
+    """In place of the part of Lightning's trainer that handles signals.
+
+    On SIGTERM Lightning 2.6 takes part in a broadcast inside the handler, where another rank may be in another collective (a
+    deadlock), ends training with SystemExit at a moment of its own, and on SLURM saves and requeues by itself.
+    """
+
+    def register_signal_handlers(self) -> None:
+        """Leave every handler as it is."""
 
 
 class StopAtStepBoundary(Callback):
@@ -74,6 +95,14 @@ class StopAtStepBoundary(Callback):
             return False
         vote = torch.tensor(float(bool(self.flag)), device=trainer.strategy.root_device)
         return bool(trainer.strategy.reduce(vote, reduce_op="sum") > 0)
+
+    def on_train_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Everything is built and the checkpoint is loaded."""
+        self.flag.underway = True
+
+    def on_test_start(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Everything is built and the weights are loaded."""
+        self.flag.underway = True
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         """The step is complete: save it and leave. Between the batches of one accumulated step, wait for its end."""

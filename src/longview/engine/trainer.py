@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from rich.console import Console
 
 from longview.config.schema import Experiment
+from longview.engine.checkpoints import KeptCheckpoint
 from longview.engine.csv_logger import DropRepeatedRows, MetricsFile
 from longview.engine.progress import FitProgress
 from longview.engine.resume import ExactResume
-from longview.engine.stop import StopAtStepBoundary, StopFlag
+from longview.engine.stop import NoSignals, StopAtStepBoundary, StopFlag
 from longview.runs.directory import RunDirectory
 from longview.tasks.base import Task
 
@@ -22,12 +23,24 @@ PRECISIONS = {"32": "32-true", "64": "64-true", "16-mixed": "16-mixed", "bf16-mi
 
 
 def make_trainer(
-    config: Experiment, task: Task, run: RunDirectory, flag: StopFlag, console: Console, *, validate: bool, devices: int
+    config: Experiment,
+    task: Task,
+    run: RunDirectory,
+    flag: StopFlag,
+    console: Console,
+    *,
+    validate: bool,
+    devices: int,
+    fits: bool = True,
 ) -> L.Trainer:
-    """Trainer with longview's callbacks and loggers; ``validate`` says whether there is a validation part."""
+    """Trainer with longview's callbacks and loggers.
+
+    ``validate`` says whether there is a validation part. Without ``fits``, metrics.csv is left as it is: a test pass alone
+    counts its steps from 0 again.
+    """
     t = config.trainer
     file = MetricsFile(run.metrics_file)
-    return L.Trainer(
+    trainer = L.Trainer(
         accelerator="auto" if t.accelerator == "auto" else ("gpu" if t.accelerator == "cuda" else t.accelerator),
         devices=devices,
         num_nodes=config.resources.nodes,
@@ -47,9 +60,11 @@ def make_trainer(
         use_distributed_sampler=False,  # our sampler knows ranks, order and position
         enable_model_summary=False,
         default_root_dir=run.path,
-        logger=_loggers(config, run, file),
+        logger=_loggers(config, run, file if fits else None),
         callbacks=[*_callbacks(config, task, run, flag, console, validate), DropRepeatedRows(file)],
     )
+    trainer._signal_connector = NoSignals(trainer)
+    return trainer
 
 
 def _strategy(config: Experiment, devices: int) -> str | Strategy:
@@ -62,8 +77,8 @@ def _strategy(config: Experiment, devices: int) -> str | Strategy:
     return DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)
 
 
-def _loggers(config: Experiment, run: RunDirectory, file: MetricsFile) -> list[Logger]:
-    loggers: list[Logger] = [file]
+def _loggers(config: Experiment, run: RunDirectory, file: MetricsFile | None) -> list[Logger]:
+    loggers: list[Logger] = [file] if file is not None else []
     if config.logger.wandb is not None:
         from longview.engine.wandb_logger import make_wandb  # wandb takes a second to import
 
@@ -84,9 +99,9 @@ def _callbacks(
         ExactResume(),  # first: it restores before any other callback acts
         FitProgress(console, enabled=config.trainer.progress),
         LearningRateMonitor("epoch"),
-        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common),
+        KeptCheckpoint(filename="last", save_on_train_epoch_end=True, **common),
     ]
     if validate:
-        callbacks.append(ModelCheckpoint(filename="best", monitor=task.monitor, mode=task.monitor_mode, **common))
+        callbacks.append(KeptCheckpoint(filename="best", monitor=task.monitor, mode=task.monitor_mode, **common))
     # The stop comes last: what it saves then includes what the other callbacks did at this step.
     return [*callbacks, StopAtStepBoundary(flag, run)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 GRACE = 30.0
 """Seconds the other ranks have to leave after one has failed."""
+POLL = 0.1
+"""Seconds between two looks at the ranks."""
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+OK, FAILED, STOPPED = 0, 1, 130
 
 
 def launch(experiment: CheckedExperiment, *, argv: Sequence[str]) -> int:
@@ -31,8 +37,12 @@ def launch(experiment: CheckedExperiment, *, argv: Sequence[str]) -> int:
         run = RunDirectory.create(Path(settings.root), experiment.name, experiment.resolved, experiment.overrides, argv)
         print(f"run directory: {run.path}", flush=True)
     if experiment.config.world_size == 1:
-        from longview.engine.run import execute  # imports torch: only now, when everything has been checked
-
+        with _collected() as received:  # torch takes seconds to import
+            from longview.engine.run import execute  # only now, when everything has been checked
+        if received:
+            option = "run.test" if mode == "test" else "run.resume"
+            print(f"stopped before the first step; go on with: python run.py {option}={run.path}", flush=True)
+            return STOPPED
         return execute(run, "test" if mode == "test" else "fit")
     return _processes(run, mode, experiment.config.world_size)
 
@@ -43,26 +53,86 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def _collected() -> Iterator[list[signal.Signals]]:
+    """Signals that arrive during the block, in order, instead of their usual effect."""
+    received: list[signal.Signals] = []
+    before = {s: signal.signal(s, lambda number, frame: received.append(signal.Signals(number))) for s in FORWARDED}
+    try:
+        yield received
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
 def _processes(run: RunDirectory, mode: str, size: int) -> int:
-    """One engine process per rank. A terminal's Ctrl-C reaches all of them; they agree on the step to stop at."""
+    """One engine process per rank.
+
+    Each rank is in a session of its own, so a terminal's Ctrl-C reaches this process alone and every rank gets each signal
+    exactly once, from here. The ranks agree on the step to stop at; should this process be killed, they stop as well.
+    """
     command = [sys.executable, "-m", "longview.engine", str(run.path), *(["--test"] if mode == "test" else [])]
     common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
-    ranks = [subprocess.Popen(command, env={**os.environ, **common, "RANK": str(r), "LOCAL_RANK": str(r)}) for r in range(size)]
-    failed_at: float | None = None
+    common["LONGVIEW_LAUNCHER"] = str(os.getpid())
+    ranks: list[subprocess.Popen[bytes]] = []
     try:
-        while any(p.poll() is None for p in ranks):
-            time.sleep(0.2)
-            if failed_at is None and any(p.poll() not in (None, 0) for p in ranks):
-                failed_at = time.monotonic()
-            if failed_at is not None and time.monotonic() - failed_at > GRACE:
-                break  # a rank is gone; its peers would wait in a collective for ever
-    except KeyboardInterrupt:
-        for p in ranks:
-            p.wait()  # they have had the same Ctrl-C and are saving
+        with _collected() as received:
+            for r in range(size):
+                env = {**os.environ, **common, "RANK": str(r), "LOCAL_RANK": str(r)}
+                ranks.append(subprocess.Popen(command, env=env, start_new_session=True))
+            stopping = _watch(ranks, received)
     finally:
         for p in ranks:
             if p.poll() is None:
                 p.kill()
                 p.wait()
     codes = [p.returncode for p in ranks]
-    return next((c for c in codes if c > 0), 0) or (1 if any(codes) else 0)
+    code = _exit_code(codes, stopping)
+    _complete_record(run, ranks[0].pid, codes, code)
+    return code
+
+
+def _watch(ranks: Sequence[subprocess.Popen[bytes]], received: list[signal.Signals]) -> bool:
+    """Wait for the ranks and hand signals on; returns whether a stop was asked for."""
+    stopping, interrupts, failed_at = False, 0, None
+    while any(p.poll() is None for p in ranks):
+        time.sleep(POLL)
+        while received:
+            number = received.pop(0)
+            stopping, interrupts = True, interrupts + (number == signal.SIGINT)
+            for p in ranks:
+                p.send_signal(number)
+        gone = any(p.poll() not in (None, 0) for p in ranks)
+        if failed_at is None and (gone or interrupts > 1):
+            failed_at = time.monotonic()
+        if interrupts > 2 or (failed_at is not None and time.monotonic() - failed_at > GRACE):
+            break  # a rank is gone; its peers would wait in a collective for ever
+    return stopping
+
+
+def _exit_code(codes: Sequence[int], stopping: bool) -> int:
+    """A failure of any rank counts more than a stop, a stop more than a rank that was killed."""
+    if failures := [c for c in codes if c > 0 and c != STOPPED]:
+        return failures[0]
+    if STOPPED in codes or (stopping and any(codes)):
+        return STOPPED
+    return FAILED if any(codes) else OK
+
+
+def _complete_record(run: RunDirectory, pid: int, codes: Sequence[int], code: int) -> None:
+    """What rank 0 could not write about its attempt: how the other ranks ended, or that it was killed itself."""
+    if code == OK:
+        return
+    number = run.attempt_of(pid)
+    ended = "; ".join(f"rank {r} ended with {_named(c)}" for r, c in enumerate(codes))
+    unsaid = number is None or run.attempt(number)["outcome"] == "running"
+    if number is not None:
+        outcome = ("stopped" if code == STOPPED else "failed") if unsaid else run.attempt(number)["outcome"]
+        run.end_attempt(number, outcome, ranks=ended)
+    if unsaid:
+        what = "stopped" if code == STOPPED else f"error: {ended}"
+        print(f"{what}; continue with: python run.py run.resume={run.path}", file=sys.stderr, flush=True)
+
+
+def _named(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -97,7 +97,8 @@ def _say(error: BaseException) -> None:
 
 
 def _shown(point: Sequence[str]) -> str:
-    return " ".join(text.removeprefix("++") for text in point) or "(no overrides)"
+    texts = [text.removeprefix("++") for text in point]
+    return " ".join(f"{t[:-2]}null" if t.endswith("=[]") else t for t in texts) or "(no overrides)"  # experiment=[]: none
 
 
 def register(checker: Checker, argv: Sequence[str], total: int | None = None) -> None:

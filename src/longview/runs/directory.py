@@ -14,9 +14,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -52,6 +54,25 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+def _remove(path: Path | None, parents: Sequence[Path]) -> None:
+    """Take back a directory that could not be completed, and the empty parents that were made for it."""
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
+    for folder in parents:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise RunDirectoryError(f"{path} is damaged: {reason}") from error
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """Paths and small records of one run."""
@@ -68,21 +89,22 @@ class RunDirectory:
             RunDirectoryError: If the place cannot be written.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        absent = [folder for folder in (root, *root.parents) if not folder.exists()]
+        path: Path | None = None
         try:
             root.mkdir(parents=True, exist_ok=True)
-            while True:
+            while path is None:
                 identity = secrets.token_hex(3)
-                path = root / f"{stamp}-{name}-{identity}"
+                candidate = root / f"{stamp}-{name}-{identity}"
                 try:
-                    path.mkdir()  # two launches in one second never share a directory
-                    break
+                    candidate.mkdir()  # two launches in one second never share a directory
+                    path = candidate
                 except FileExistsError:
                     continue
             run = cls(path.resolve())
             run.attempts.mkdir()
             run.checkpoints.mkdir()
             header = "# The resolved configuration of this run. Continue it with: python run.py run.resume=<this directory>\n"
-            write_atomically(run.config_file, header + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
             record = {
                 "id": identity,
                 "name": name,
@@ -91,7 +113,12 @@ class RunDirectory:
                 "overrides": list(overrides),
             }
             write_atomically(run.record_file, json.dumps(record, indent=2) + "\n")
-        except OSError as error:
+            # Last: a directory with a config.yaml is a complete one.
+            write_atomically(run.config_file, header + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        except BaseException as error:
+            _remove(path, absent)
+            if not isinstance(error, OSError):
+                raise
             raise RunDirectoryError(
                 f"run.root: cannot make a run directory under {root}: {error.strerror}; give a writable run.root=..."
             ) from error
@@ -160,15 +187,17 @@ class RunDirectory:
         return str(self.record()["id"])
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration as plain data."""
-        loaded = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        """The resolved configuration as plain data; raises RunDirectoryError if the file is damaged."""
+        loaded = _parsed(self.config_file, yaml.safe_load)
         if not isinstance(loaded, dict):
             raise RunDirectoryError(f"{self.config_file} is damaged: it holds no mapping")
         return loaded
 
     def record(self) -> dict[str, Any]:
-        """What run.json says."""
-        loaded: dict[str, Any] = json.loads(self.record_file.read_text(encoding="utf-8"))
+        """What run.json says; raises RunDirectoryError if the file is absent or damaged."""
+        loaded = _parsed(self.record_file, json.loads)
+        if not isinstance(loaded, dict) or "id" not in loaded:
+            raise RunDirectoryError(f"{self.record_file} is damaged: it names no id")
         return loaded
 
     def write_json(self, path: Path, data: Any) -> None:
@@ -176,26 +205,41 @@ class RunDirectory:
         write_atomically(path, json.dumps(data, indent=2, default=str) + "\n")
 
     def begin_attempt(self, mode: str) -> int:
-        """Record that an attempt starts; returns its number."""
-        number = 1
-        while True:
-            path = self.attempts / f"{number:03d}.json"
-            record = {
-                "mode": mode,
-                "started": _now(),
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "outcome": "running",
-            }
-            try:
-                with path.open("x", encoding="utf-8") as file:
-                    json.dump(record, file, indent=2)
-                return number
-            except FileExistsError:
-                number += 1
+        """Record that an attempt starts; returns its number. Raises RunDirectoryError if nothing can be written."""
+        record = {"mode": mode, "started": _now(), "host": socket.gethostname(), "pid": os.getpid(), "outcome": "running"}
+        try:
+            self.attempts.mkdir(exist_ok=True)
+            number = 1
+            while True:
+                path = self._attempt(number)
+                try:
+                    path.touch(exist_ok=False)  # claims the number; the record follows in one piece
+                    break
+                except FileExistsError:
+                    number += 1
+            self.write_json(path, record)
+        except OSError as error:
+            raise RunDirectoryError(f"{self.attempts} cannot be written: {error.strerror}") from error
+        return number
 
     def end_attempt(self, number: int, outcome: str, **details: Any) -> None:
         """Complete the record of attempt ``number``: outcome "finished", "stopped" or "failed"."""
-        path = self.attempts / f"{number:03d}.json"
-        record = json.loads(path.read_text(encoding="utf-8"))
-        self.write_json(path, {**record, "ended": _now(), "outcome": outcome, **details})
+        record = self.attempt(number)
+        self.write_json(self._attempt(number), {**record, "ended": _now(), "outcome": outcome, **details})
+
+    def attempt(self, number: int) -> dict[str, Any]:
+        """The record of an attempt; empty if a crash has left none."""
+        try:
+            loaded = json.loads(self._attempt(number).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+    def attempt_of(self, pid: int) -> int | None:
+        """Number of the newest attempt of this machine's process ``pid``, None if it has begun none."""
+        numbers = sorted((int(p.stem) for p in self.attempts.glob("*.json") if p.stem.isdecimal()), reverse=True)
+        mine = {"pid": pid, "host": socket.gethostname()}
+        return next((n for n in numbers if mine.items() <= self.attempt(n).items()), None)
+
+    def _attempt(self, number: int) -> Path:
+        return self.attempts / f"{number:03d}.json"

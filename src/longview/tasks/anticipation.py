@@ -142,7 +142,10 @@ class Anticipation(Task):
     def training_step(self, batch: AnticipationBatch, batch_idx: int) -> Tensor:
         """The model's own loss; logged per video."""
         loss = cast(Tensor, cast(Any, self.model).training_loss(batch))
-        self.log("train/loss", loss.detach() / len(batch), on_step=True, on_epoch=True, prog_bar=True, batch_size=len(batch))
+        mine, size = loss.detach() / len(batch), len(batch)
+        self.log("train/loss", mine, batch_size=size, prog_bar=True)
+        # The epoch's mean drives the learning rate: it must be the same on every rank, or their weights would drift apart.
+        self.log("train/loss_epoch", mine, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -176,7 +179,7 @@ class Anticipation(Task):
     def on_validation_epoch_end(self) -> None:
         """Mean of the MoC over the protocol's observations and horizons."""
         moc = self.val_moc.compute()["moc"]
-        self.log("val/moc", moc.nanmean().float(), prog_bar=True)
+        self.log("val/moc", moc.nanmean().float(), prog_bar=True, sync_dist=True)  # equal on all ranks
         self.val_moc.reset()
 
     def on_test_epoch_start(self) -> None:
@@ -193,10 +196,14 @@ class Anticipation(Task):
             self.predictions.append(found)
 
     def on_test_epoch_end(self) -> None:
-        """Log every figure of the result."""
+        """Log every figure of the result; every rank then holds every prediction."""
         self.scores = result_rows(self.mean_moc, self.top1_moc)
         for name, value in self._metrics().items():
-            self.log(name, value)
+            self.log(name, value, sync_dist=True)  # equal on all ranks
+        if self.trainer.world_size > 1:
+            everyone: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everyone, self.predictions)
+            self.predictions = sorted((p for part in everyone for p in part), key=lambda p: (p.video, p.observation))
 
     def _predict(self, batch: AnticipationBatch, num_samples: int) -> list[Prediction]:
         """Futures of a batch, one ``Prediction`` per video, cut to its own length and on the CPU."""

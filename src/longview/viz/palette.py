@@ -18,6 +18,9 @@ BACKGROUND: dict[str, str] = {
     "background": "#d5d8dc",
     "bg": "#d5d8dc",
     "none": "#d5d8dc",
+    "idle": "#d5d8dc",
+    "unlabelled": "#d5d8dc",
+    "unlabeled": "#d5d8dc",
     "action_start": "#c3c8ce",
     "action_end": "#e3e6e9",
 }

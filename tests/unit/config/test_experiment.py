@@ -151,6 +151,31 @@ def test_option_built_on_a_missing_one(conf: Path) -> None:
     assert any(s.startswith("seed") for s in said)
 
 
+def test_last_of_two_arguments_counts() -> None:
+    found = check(["model=repeat_last", "seed=3", "model=manta", "seed=4"], CONF)
+    assert (found.config.model.name, found.config.seed) == ("manta", 4)
+    canonical, points = Checker(CONF).sweep(["seed=1,2", "seed=3,4"])
+    assert canonical == ["++seed=3,4"]
+    assert [p.config.seed for p in points] == [3, 4]
+
+
+def test_parameters_of_a_sweep_in_an_experiment(conf: Path) -> None:
+    path = conf / "experiment" / "e.yaml"
+    path.write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 1,2\n")
+    assert [p.config.seed for p in Checker(conf).sweep(["experiment=e"])[1]] == [1, 2]
+    path.write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      sede: 1,2\n")
+    with pytest.raises(ConfigError) as caught:
+        Checker(conf).sweep(["experiment=e"])
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("unknown key; did you mean 'seed'?")
+    assert problem.origin.endswith("e.yaml:5")
+
+
+def test_home_folder_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert check(["run.root='~/runs'"], CONF).config.run.root == str(tmp_path / "runs")
+
+
 def test_sweep_points() -> None:
     canonical, points = Checker(CONF).sweep(["model=manta,repeat_last", "seed=1,2", "trainer.max_epochs=3"])
     assert [(p.config.model.name, p.config.seed) for p in points] == [
@@ -197,6 +222,20 @@ def test_resumed_run_keeps_its_configuration(run: Path) -> None:
     assert found.config.run.resume == str(run)
     said = messages([f"run.resume='{run}'", "model.width=32"])
     assert "a resumed run keeps its configuration; start a new run to change model.width" in said[0]
+
+
+def test_path_beside_a_run_is_told_the_run(run: Path) -> None:
+    (run / "run.json").write_text("{}")
+    for wrong in (run.parent, run / "checkpoints", run / "checkpoints" / "last.ckpt", run / "config.yaml"):
+        (said,) = messages([f"run.resume='{wrong}'"])
+        assert f"did you mean {run}?" in said
+
+
+def test_stored_run_is_not_told_of_options(run: Path) -> None:
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("max_epochs", "max_epoch"))
+    said = messages([f"run.test='{run}'"])
+    assert any(s.startswith("trainer.max_epochs: missing") for s in said)
+    assert not any("trainer=default" in s for s in said)
 
 
 def test_run_without_checkpoints_or_with_a_damaged_config(run: Path) -> None:

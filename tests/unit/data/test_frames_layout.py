@@ -184,7 +184,7 @@ def test_validation_needs_two_persons(root: Path) -> None:
     (root / "splits" / "train.split1.bundle").write_text(f"{TRAIN[0]}.txt\n{TRAIN[1]}.txt\n")
     assert messages(root) == []
     (text,) = messages(root, val_fraction=0.1)
-    assert "data.val_fraction=0.1 needs training videos of at least two persons" in text
+    assert "data.val_fraction: 0.1 needs training videos of at least two persons" in text
 
 
 # --- what can be wrong: root and splits ---
@@ -204,8 +204,7 @@ def test_the_folder_above_the_root_is_recognised(root: Path) -> None:
 def test_another_split_lists_those_present(root: Path) -> None:
     (root / "splits" / "train.split7.bundle").write_text("only one half\n")
     (text,) = messages(root, split=7)
-    assert text.startswith("data.split: split 7 is not in")
-    assert text.endswith("present: 1, 2")
+    assert text.endswith("has no splits/test.split7.bundle; splits that are there: 1, 2")
     with pytest.raises(DataError, match="present: 1, 2"):
         Breakfast(root=str(root), split=7).videos("train")
 
@@ -226,8 +225,8 @@ def test_features_need_a_folder_of_them(root: Path) -> None:
 BUNDLES: dict[str, tuple[str, str]] = {
     "empty": ("\n", "train.split1.bundle: lists no video"),
     "twice": (f"{TRAIN[0]}.txt\nx/{TRAIN[0]}\n", f"train.split1.bundle, line 2: '{TRAIN[0]}' stands already in line 1"),
-    "no labels": (f"{TRAIN[0]}.txt\nlost.txt\n", "no label file for 1 videos of split 1 (lost)"),
-    "overlap": (f"{TRAIN[0]}.txt\n{TEST[0]}.txt\n", f"1 of its videos are in the training list too ({TEST[0]})"),
+    "no labels": (f"{TRAIN[0]}.txt\nlost.txt\n", "no label file for 1 of 3 videos of split 1 (lost)"),
+    "overlap": (f"{TRAIN[0]}.txt\n{TEST[0]}.txt\n", f"1 of 1 videos stand in the training list too ({TEST[0]})"),
     "climbs": (f"{TRAIN[0]}.txt\n../x.txt\n", "train.split1.bundle, line 2: '../x.txt' leaves the data folder"),
     "absolute": ("/etc/passwd\n", "train.split1.bundle, line 1: '/etc/passwd' leaves the data folder"),
     "drive": ("C:\\x.txt\n", "line 1: 'C:\\\\x.txt' leaves the data folder"),
@@ -312,11 +311,11 @@ FEATURES: dict[str, tuple[Callable[[Path], object], str]] = {
     "1-D": (lambda p: np.save(p, np.zeros(9, "f4")), "has shape (9,); expected a matrix [D, T]"),
     "no frame": (lambda p: np.save(p, np.zeros((5, 0), "f4")), "; expected a"),
     "integers": (lambda p: np.save(p, np.zeros((5, 9), "i8")), "holds int64; expected float32"),
-    "objects": (lambda p: np.save(p, np.array([[None] * 9] * 5)), "is empty, cut off or not an npy file"),
+    "objects": (lambda p: np.save(p, np.array([[None] * 9] * 5)), "holds Python objects; expected a float32 matrix"),
     "truncated": (_truncate, "is empty, cut off or not an npy file"),
     "empty file": (lambda p: p.write_bytes(b""), "is empty, cut off or not an npy file"),
     "text": (lambda p: p.write_text("SIL\n" * 99), "is empty, cut off or not an npy file"),
-    "width": (lambda p: np.save(p, np.zeros((6, 9), "f4")), "has 6 values per frame, the other videos have 5"),
+    "width": (lambda p: np.save(p, np.zeros((6, 9), "f4")), "has 6 values per frame; expected 5 as in P01_cam01_P01_tea.npy"),
     "absent": (lambda p: p.unlink(), "no feature file for 1 of 5 videos"),
 }
 
@@ -337,6 +336,43 @@ def test_malformed_feature_files(root: Path, damage: Callable[[Path], object], e
     assert expected in found[0]
     with pytest.raises(DataError, match=f"{video}.npy"):
         Breakfast(root=str(root), observe="features").features(video, 9, 1)
+
+
+def test_a_missing_file_is_said_once_and_hides_no_malformed_one(root: Path) -> None:
+    (root / "features" / f"{TRAIN[0]}.npy").unlink()
+    (root / "groundTruth" / f"{TRAIN[1]}.txt").unlink()
+    (root / "groundTruth" / f"{TRAIN[2]}.txt").write_text("SIL\nstirr\n")
+    np.save(root / "features" / f"{TRAIN[3]}.npy", _with(np.nan))
+    found = verified(root, observe="features")
+    assert sum(TRAIN[0] in text for text in found) == 1
+    assert any("did you mean 'stir'?" in text for text in found)
+    assert any("value nan" in text for text in found)
+
+
+def test_a_broken_first_file_does_not_blame_the_others(root: Path) -> None:
+    (root / "features" / f"{TRAIN[0]}.npy").write_bytes(b"")
+    (text,) = verified(root, observe="features")
+    assert TRAIN[0] in text
+
+
+def test_axes_the_wrong_way_round(root: Path) -> None:
+    found = verified(root, observe="features", feature_layout="TD")
+    assert len(found) == len(LENGTHS)
+    assert all("its axes are the other way round, give data.feature_layout=DT" in text for text in found)
+
+
+def test_a_stride_of_minutes_is_refused(root: Path) -> None:
+    (text,) = messages(root, stride=1000)
+    assert text == "data.stride: 1000 leaves more than a minute of video between two frames; Breakfast has 15 a second"
+    assert messages(root, stride=900) == []
+
+
+def test_verify_tells_how_far_it_is(root: Path) -> None:
+    source, seen = Breakfast(root=str(root)), []
+    source.watch = lambda done, of: seen.append((done, of))
+    source.verify()
+    assert seen == [(n, 5) for n in range(1, 6)]
+    assert source.place == root
 
 
 # --- archives ---
@@ -383,7 +419,7 @@ def test_links_in_an_archive_are_not_followed(root: Path) -> None:
     truth.unlink()
     truth.symlink_to("/etc/hostname")
     found = verified(pack(root, "mini.tar.gz"))
-    assert any(f"no label file for 1 videos of split 1 ({TRAIN[0]})" in text for text in found)
+    assert any(f"videos of split 1 ({TRAIN[0]})" in text for text in found)
 
 
 def test_an_archive_without_a_data_set(root: Path) -> None:

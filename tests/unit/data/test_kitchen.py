@@ -75,7 +75,7 @@ def test_labels_are_those_of_every_other_machine() -> None:
     digest = hashlib.sha256()
     for video in everything(kitchen):
         digest.update(kitchen.labels(video).astype("u1").tobytes() + b"\xff")
-    assert digest.hexdigest()[:16] == "e1f7115777a717c0"
+    assert digest.hexdigest()[:16] == "0abcd840630e252a"
 
 
 def test_a_video_does_not_depend_on_how_many_there_are() -> None:
@@ -159,3 +159,16 @@ def test_wrong_names_and_lengths_are_told() -> None:
     (problem,) = Kitchen(mean_length=10).problems()
     assert problem.key == "data.mean_length"
     assert Kitchen(mean_length=10).verify()[1] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys"),
+    [
+        ({"mean_length": 10**9, "stride": 1}, ["data.mean_length"]),
+        ({"stride": 51}, ["data.stride"]),
+        ({"noise": 1e308}, ["data.noise"]),
+        ({"train_videos": 10**9, "noise": 1e5}, ["data.noise", "data.train_videos"]),
+    ],
+)
+def test_absurd_settings_are_refused_all_at_once(settings: dict[str, float], keys: list[str]) -> None:
+    assert [p.key for p in Kitchen(**settings).problems()] == keys  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import _utils
 
 from longview.data.anticipation import AnticipationExamples
 from longview.data.loader import ResumableLoader
@@ -142,6 +143,19 @@ def test_workers_ignore_the_signals_of_a_job_step(open_loader):
         signal.signal(signal.SIGUSR1, before)
 
 
+def hurry() -> None:
+    """Have torch look every half second, not every five, whether the other process is still there."""
+    _utils.MP_STATUS_CHECK_INTERVAL = _utils.worker.MP_STATUS_CHECK_INTERVAL = 0.5
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", _utils.MP_STATUS_CHECK_INTERVAL)  # put back afterwards
+    monkeypatch.setattr(_utils.worker, "MP_STATUS_CHECK_INTERVAL", _utils.worker.MP_STATUS_CHECK_INTERVAL)
+    hurry()
+
+
+@pytest.mark.usefixtures("hurried")
 def test_close_ends_even_a_stuck_worker(open_loader):
     loader = open_loader(Stuck(8), workers=1, batch_size=1, shuffle=False, bucket=False)
     batches = iter(loader)
@@ -159,7 +173,8 @@ def test_workers_do_not_outlive_a_killed_trainer(tmp_path):
             f"""
             import sys, time
             sys.path.insert(0, {str(Path(__file__).parent)!r})
-            from test_module import Pids, loader_of
+            from test_module import Pids, hurry, loader_of
+            hurry()
             batches = iter(loader_of(Pids(100), workers=2, batch_size=1))
             print(next(batches), next(batches), flush=True)
             time.sleep(600)

@@ -64,4 +64,16 @@ def test_an_empty_root_is_not_the_current_folder(tmp_path: Path) -> None:
     make(tmp_path / "work" / "data" / "breakfast")
     (problem,) = Breakfast(root=" ").problems()
     assert problem.key == "data.root"
-    assert "data.root is empty" in problem.message
+    assert "an empty path names nothing" in problem.message
+
+
+def test_an_environment_variable_that_names_nothing_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "work" / "data" / "set")
+    monkeypatch.setenv("LONGVIEW_DATA", str(tmp_path / "gone"))
+    with pytest.raises(DataError, match=r"LONGVIEW_DATA names .*gone, which is no folder"):
+        find()
+
+
+def test_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find("~/work") == tmp_path / "work"

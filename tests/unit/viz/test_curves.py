@@ -9,7 +9,7 @@ import pytest
 from longview.errors import LongviewError
 from longview.viz.curves import curves, read_series
 
-FULL = """step,epoch,train/loss_step,train/loss_epoch,val/loss,val/moc,lr-Adam,test/mof
+FULL = """step,epoch,train/loss,train/loss_epoch,val/loss,val/moc,lr-Adam,test/mof
 0,0,3.0,,,,0.0005,
 10,0,2.0,2.5,2.8,0.1,0.0005,
 20,1,1.0,1.5,1.9,0.2,0.00025,0.5
@@ -31,7 +31,7 @@ def panels(path: Path) -> dict[str, list[str]]:
 def test_three_panels(tmp_path: Path) -> None:
     path = write(tmp_path, FULL)
     assert panels(path) == {
-        "Loss": ["train/loss_epoch", "train/loss_step", "val/loss"],
+        "Loss": ["train/loss_epoch", "train/loss", "val/loss"],
         "Validation": ["val/moc"],
         "Learning rate": ["lr-Adam"],
     }
