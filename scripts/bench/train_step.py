@@ -1,9 +1,10 @@
 """Training step of the full-size MANTA: longview's whole stack against bare Lightning and a bare PyTorch loop.
 
 All three train the same model (15 blocks, width 64, 1.3 M parameters) on the same examples in the same order, with the same Adam
-and the same weight average; they differ in what drives the step. Rounds alternate; a variant's time is its fastest round.
+and the same weight average; they differ in what drives the step. Rounds alternate; the time of step i is its minimum over the
+rounds, and the minima are summed over the steps. A step lasts from the end of the one before to its own end, loading included.
 
-    python scripts/bench/train_step.py [--rounds 5] [--steps 12] [--json PATH]
+    python scripts/bench/train_step.py [--rounds 6] [--steps 12] [--threads 1] [--json PATH]
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ def experiment(steps: int) -> Experiment:
         .check(
             [
                 "recipe=null",
+                "model.self_condition=0.0",  # else a coin decides whether a step has a second forward pass
                 "data.stride=4",
                 "data.val_videos=0",
                 "trainer.max_epochs=1",
@@ -55,18 +58,13 @@ def experiment(steps: int) -> Experiment:
 
 
 class Clock(Callback):
-    """Time of the steps after the warm-up."""
+    """When each step ended."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.begun, self.seconds = steps, 0.0, 0.0
+    def __init__(self) -> None:
+        self.ends: list[float] = []
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, index: int) -> None:
-        if index == WARM_UP:
-            self.begun = time.perf_counter()
-
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, out: Any, batch: Any, index: int) -> None:
-        if index == self.steps - 1:
-            self.seconds = time.perf_counter() - self.begun
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self.ends.append(time.perf_counter())
 
 
 def batches(built: Built) -> DataLoader[Any]:
@@ -76,22 +74,22 @@ def batches(built: Built) -> DataLoader[Any]:
     return DataLoader(examples, batch_sampler=sampler.batches(0), collate_fn=examples.collate)  # type: ignore[arg-type]
 
 
-def raw(config: Experiment, steps: int) -> float:
+def raw(config: Experiment, steps: int) -> list[float]:
     """A loop written by hand."""
+    torch.use_deterministic_algorithms(False)  # longview's round turned it on for the whole process
     built = build(config)
     task = built.task.train()
     optimizer = torch.optim.Adam(task.model.parameters(), lr=5e-4)
     source: Iterator[Any] = iter(batches(built))
-    begun = 0.0
-    for index in range(steps):
-        if index == WARM_UP:
-            begun = time.perf_counter()
+    ends = []
+    for _ in range(steps):
         batch = next(source)
         optimizer.zero_grad()
         task.model.training_loss(batch).backward()  # type: ignore[operator]
         optimizer.step()
         task.ema.update(task.model)  # type: ignore[union-attr, operator]
-    return time.perf_counter() - begun
+        ends.append(time.perf_counter())
+    return ends
 
 
 class Bare(L.LightningModule):
@@ -111,9 +109,10 @@ class Bare(L.LightningModule):
         return torch.optim.Adam(self.model.parameters(), lr=5e-4)
 
 
-def bare_lightning(config: Experiment, steps: int) -> float:
+def bare_lightning(config: Experiment, steps: int) -> list[float]:
     """Lightning without logger, checkpoint or progress bar."""
-    built, clock = build(config), Clock(steps)
+    torch.use_deterministic_algorithms(False)
+    built, clock = build(config), Clock()
     trainer = L.Trainer(
         max_epochs=1,
         limit_train_batches=steps,
@@ -126,21 +125,21 @@ def bare_lightning(config: Experiment, steps: int) -> float:
         use_distributed_sampler=False,
     )
     trainer.fit(Bare(built), batches(built))
-    return clock.seconds
+    return clock.ends
 
 
-def whole_stack(config: Experiment, steps: int) -> float:
+def whole_stack(config: Experiment, steps: int) -> list[float]:
     """What ``python run.py`` runs: stateful loader, exact resume, stop flag, metrics file, checkpoints."""
-    built, clock = build(config), Clock(steps)
+    built, clock = build(config), Clock()
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder), "bench", {}, [], [])
         trainer = make_trainer(config, built.task, run, StopFlag(), Console(quiet=True), validate=False, devices=1)
         trainer.callbacks.append(clock)  # type: ignore[attr-defined]
         trainer.fit(built.task, datamodule=built.data)
-    return clock.seconds
+    return clock.ends
 
 
-VARIANTS: dict[str, Callable[[Experiment, int], float]] = {
+VARIANTS: dict[str, Callable[[Experiment, int], list[float]]] = {
     "bare PyTorch loop": raw,
     "bare Lightning": bare_lightning,
     "longview": whole_stack,
@@ -150,19 +149,24 @@ VARIANTS: dict[str, Callable[[Experiment, int], float]] = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1, help="more than one is noisier where cores are shared")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = experiment(options.steps)
-    best = dict.fromkeys(VARIANTS, float("inf"))
+    fastest = {name: [float("inf")] * (options.steps - 1) for name in VARIANTS}
     for _ in range(options.rounds):
         for name, variant in VARIANTS.items():
             torch.manual_seed(0)
-            best[name] = min(best[name], variant(config, options.steps) / (options.steps - WARM_UP))
+            ends = variant(config, options.steps)
+            each = [after - before for before, after in pairwise(ends)]
+            fastest[name] = [min(pair) for pair in zip(fastest[name], each, strict=True)]
+    best = {name: sum(each[WARM_UP - 1 :]) / len(each[WARM_UP - 1 :]) for name, each in fastest.items()}
     for name, seconds in best.items():
         print(f"{name:>18}: {1000 * seconds:7.1f} ms per step")
     ours = best["longview"]
