@@ -41,7 +41,7 @@ def make_trainer(
     """
     t = config.trainer
     # Deterministic mode would also fill every fresh tensor with NaN: a debugging aid that costs 2 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     file = MetricsFile(run.metrics_file)
     trainer = L.Trainer(
         accelerator="auto" if t.accelerator == "auto" else ("gpu" if t.accelerator == "cuda" else t.accelerator),
