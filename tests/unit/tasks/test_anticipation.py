@@ -122,7 +122,7 @@ def test_average_is_scored_and_the_trained_weights_are_kept(tmp_path: Path) -> N
     assert task.ema is not None
     assert task.evaluated is task.ema.averaged
     assert task.ema.calls == trainer_steps(data) * 4
-    assert float(task.evaluated.weight) != float(task.model.weight)  # it acts on every tenth step only
+    assert float(task.evaluated.weight.detach()) != float(task.model.weight.detach())  # it acts on every tenth step only
     plain, _ = task_of(Oracle(), ema=False)
     assert plain.evaluated is plain.model
 

@@ -31,7 +31,7 @@ def panels(path: Path) -> dict[str, list[str]]:
 def test_three_panels(tmp_path: Path) -> None:
     path = write(tmp_path, FULL)
     assert panels(path) == {
-        "Loss": ["train/loss_epoch", "train/loss", "val/loss"],
+        "Loss": ["train/loss", "train/loss_epoch", "val/loss"],
         "Validation": ["val/moc"],
         "Learning rate": ["lr-Adam"],
     }
