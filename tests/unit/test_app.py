@@ -76,15 +76,30 @@ def test_help_teaches() -> None:
     assert written() == []
 
 
-def test_help_examples_compose() -> None:
+def small_breakfast(root: Path) -> Path:
+    """A data root in the field's layout: two videos, two splits."""
+    for folder in ("groundTruth", "splits"):
+        (root / folder).mkdir(parents=True)
+    (root / "mapping.txt").write_text("0 SIL\n1 pour_milk\n")
+    for video in ("P03_a", "P04_b"):
+        (root / "groundTruth" / f"{video}.txt").write_text("SIL\npour_milk\n" * 30)
+    for split in (1, 2):
+        (root / "splits" / f"train.split{split}.bundle").write_text("P03_a.txt\n")
+        (root / "splits" / f"test.split{split}.bundle").write_text("P04_b.txt\n")
+    return root
+
+
+def test_help_examples_check(tmp_path: Path) -> None:
     from longview.config.experiment import Checker
 
-    checker = Checker(ROOT / "conf")
+    checker, root = Checker(ROOT / "conf"), small_breakfast(tmp_path / "breakfast")
     for line in run("--help").stdout.splitlines():
         words = line.strip().split("  ")[0].split()
         if words[:2] == ["python", "run.py"] and len(words) > 2 and words[2][0] not in "-[" and "run directory" not in line:
             overrides = [w for w in words[2:] if w != "-m" and not w.startswith("data.root=")]
-            checker.sweep(overrides)
+            if "breakfast" in line:
+                overrides.append(f"data.root={root}")
+            assert checker.sweep(overrides)[1]
 
 
 def test_composed_tree_is_shown() -> None:
