@@ -30,13 +30,13 @@ test: $(READY) ## all tests; those that need ../shared (or LONGVIEW_DATA, LONGVI
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## style and types
-	$(BIN)/ruff check src tests scripts run.py
-	$(BIN)/ruff format --check src tests scripts run.py
+	$(BIN)/ruff check src tests scripts notebooks run.py
+	$(BIN)/ruff format --check src tests scripts notebooks run.py
 	$(BIN)/mypy
 
 format: $(READY) ## put the style right
-	$(BIN)/ruff check --fix src tests scripts run.py
-	$(BIN)/ruff format src tests scripts run.py
+	$(BIN)/ruff check --fix src tests scripts notebooks run.py
+	$(BIN)/ruff format src tests scripts notebooks run.py
 
 bench: $(READY) ## measure speed and memory (some minutes); figures go to docs/benchmarks.md
 	for b in scripts/bench/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
