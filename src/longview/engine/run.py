@@ -61,6 +61,7 @@ def execute(run: RunDirectory, mode: Mode = "fit") -> int:
     with StopFlag().listening() as flag:
         number = run.begin_attempt(mode) if rank == 0 else 0
         ending = _tried(run, mode, flag, console, rank)
+        _leave_group()
         if rank == 0:
             _close(run, number, ending)
     again = f"python run.py {'run.resume' if mode == 'fit' else 'run.test'}={shown(run.path)}"
@@ -85,6 +86,13 @@ def _tried(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank
     except Exception as error:
         return _failure(f"{type(error).__name__}: {error}", FAILED)
     return Ending("finished", OK)
+
+
+def _leave_group() -> None:
+    """End gloo's process group: its threads, alive at interpreter exit, now and then abort a rank that has succeeded."""
+    group = torch.distributed
+    if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":  # Lightning ends NCCL's itself
+        group.destroy_process_group()
 
 
 def _failure(error: str, code: int) -> Ending:

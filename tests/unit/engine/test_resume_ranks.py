@@ -25,6 +25,8 @@ run(parts, stop=StopAt(stop_hook, count, out / "a.ckpt"), **ranks)
 model = run(parts, ckpt=out / "a.ckpt", **ranks)
 same = all((v == model.state_dict()[k]).all() for k, v in reference.state_dict().items())
 (out / f"{rank}.json").write_text(json.dumps({"whole": whole, "parts": parts, "weights": bool(same)}))
+import torch.distributed
+torch.distributed.destroy_process_group()  # gloo's threads must not outlive the interpreter
 """
 
 
