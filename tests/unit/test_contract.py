@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import stops
 import tiny
 from longview.config.experiment import CheckedExperiment, Checker
 from longview.data.sampler import ExampleId
@@ -44,18 +45,6 @@ def batch_of(built: Built, part: str, size: int) -> Any:
 def new_run(model: str, tmp_path: Path, *extra: str) -> RunDirectory:
     experiment = compose(model, tmp_path, *extra)
     return RunDirectory.create(tmp_path, experiment.name, experiment.resolved, experiment.overrides, [])
-
-
-class StopAfter(StopFlag):
-    """Becomes set after so many looks, as a signal at that moment would."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.looks = looks
-
-    def __bool__(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 def trained_state(run: RunDirectory) -> dict[str, Any]:
@@ -150,7 +139,7 @@ def test_stopped_and_resumed_run_is_bit_identical(model: str, tmp_path: Path) ->
     broken = new_run(model, tmp_path)
     for looks in (2, 5, 4):  # twice within an epoch, then in another one
         with pytest.raises(RunStopped):
-            attempt(broken, "fit", StopAfter(looks), Console(quiet=True), 0)
+            attempt(broken, "fit", stops.StopAfter(looks), Console(quiet=True), 0)
     attempt(broken, "fit", StopFlag(), Console(quiet=True), 0)
     assert_identical(trained_state(broken), trained_state(whole))
     assert broken.metrics_file.read_text() == whole.metrics_file.read_text()

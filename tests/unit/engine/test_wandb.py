@@ -14,6 +14,7 @@ import wandb
 from rich.console import Console
 from wandb.proto.wandb_internal_pb2 import Record
 
+import stops
 import tiny
 from longview.config.experiment import Checker
 from longview.engine.run import attempt
@@ -70,18 +71,6 @@ class Upload:
                     self.exits.append(record.exit.exit_code)
 
 
-class StopAt(StopFlag):
-    """Becomes set after so many looks."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.looks = looks
-
-    def __bool__(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunDirectory]]:
     """Two runs of one process, as in a sweep; the first was stopped and resumed."""
@@ -98,7 +87,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunDirectory
             made.append(run)
             if seed == 1:
                 with pytest.raises(RunStopped):
-                    attempt(run, "fit", StopAt(10), Console(quiet=True), 0)
+                    attempt(run, "fit", stops.StopAfter(10), Console(quiet=True), 0)
                 time.sleep(1.1)  # W&B names its folders by the second
             attempt(run, "fit", StopFlag(), Console(quiet=True), 0)
             assert wandb.run is None  # the next point of a sweep must not go on with this one
