@@ -21,11 +21,13 @@ class Problem:
         key: The key path (``trainer.max_epochs``) or the file the problem is in; may be empty.
         message: What is wrong and what would be right, in plain words.
         origin: Where the value came from (``override 'a.b=1'``, ``conf/model/manta.yaml:7``); may be empty.
+        warning: Whether it is only said, not refused: an unverified limit, a waste, a habit that will hurt later.
     """
 
     key: str
     message: str
     origin: str = ""
+    warning: bool = False
 
     def __str__(self) -> str:
         head = f"{self.key}: " if self.key else ""

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 ROOMS = {
     "app": {"config", "launch"},
-    "cli": {"app", "config", "data"},
-    "config": set[str](),
-    "cluster": {"config", "launch", "runs"},
-    "launch": {"config", "engine", "runs"},
-    "engine": {"config", "data", "models.blocks", "runs", "tasks", "viz"},
+    "cli": {"app", "cluster", "config", "data", "launch", "runs"},
+    "config": {"cluster"},
+    "cluster": set[str](),
+    "launch": {"cluster", "config", "engine", "runs"},
+    "engine": {"cluster", "config", "data", "models.blocks", "runs", "tasks", "viz"},
     "tasks": {"data", "metrics", "models", "viz"},
     "models": set[str](),
     "data": set[str](),
@@ -27,8 +27,8 @@ ROOMS = {
     "weights": {"models"},
     "runs": set[str](),
 }
-"""Room -> rooms it may import, also inside functions; everybody may import ``errors``, ``types`` and itself."""
-EVERYBODY = {"errors", "types", ""}
+"""Room -> rooms it may import, also inside functions; everybody may import ``errors``, ``fields``, ``types`` and itself."""
+EVERYBODY = {"errors", "fields", "types", ""}
 FOREIGN = {
     "models": {"lightning", "hydra", "omegaconf"},
     "metrics": {"lightning", "hydra", "omegaconf"},

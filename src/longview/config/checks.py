@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from longview.cluster.request import devices_of, node_of
 from longview.config.signature import ROOMS
 from longview.config.validate import Unknown
 from longview.errors import LongviewError, Problem
@@ -57,18 +58,18 @@ def gpus() -> int:
 
 
 def accelerator(experiment: Any) -> str:
-    """What ``auto`` comes to on this machine."""
+    """What ``auto`` comes to where the run will be."""
     named = str(experiment.trainer.accelerator)
-    return named if named != "auto" else "cuda" if gpus() else "cpu"
+    if named != "auto":
+        return named
+    node = None if _here(experiment) else node_of(experiment)
+    there = gpus() if _here(experiment) else node.gpus if node and node.gpus is not None else 1
+    return "cuda" if there else "cpu"
 
 
 def _here(experiment: Any) -> bool:
     """Whether the run starts on this machine, so that its hardware counts."""
     return bool(experiment.cluster.scheduler == "none")
-
-
-def _devices(experiment: Any) -> int:
-    return int(experiment.resources.devices or experiment.cluster.devices)
 
 
 def _nodes(experiment: Any) -> Iterator[Problem]:
@@ -81,7 +82,7 @@ def _devices_fit(experiment: Any) -> Iterator[Problem]:
     if not _here(experiment):
         return
     key = "resources.devices" if experiment.resources.devices else "cluster.devices"
-    devices, kind = _devices(experiment), accelerator(experiment)
+    devices, kind = devices_of(experiment), accelerator(experiment)
     if kind == "cpu" and devices > cpus():
         yield Problem(key, f"{devices} processes on {cpus()} CPUs; give at most {cpus()}")
     if kind == "cuda" and 0 < gpus() < devices:
@@ -90,10 +91,10 @@ def _devices_fit(experiment: Any) -> Iterator[Problem]:
 
 def _cores_fit(experiment: Any) -> Iterator[Problem]:
     each = experiment.resources.cpus_per_device
-    if _here(experiment) and each and each * min(_devices(experiment), cpus()) > cpus():
-        most = max(1, cpus() // _devices(experiment))
+    if _here(experiment) and each and each * min(devices_of(experiment), cpus()) > cpus():
+        most = max(1, cpus() // devices_of(experiment))
         yield Problem(
-            "resources.cpus_per_device", f"{_devices(experiment)} x {each} CPUs on a machine of {cpus()}; give at most {most}"
+            "resources.cpus_per_device", f"{devices_of(experiment)} x {each} CPUs on a machine of {cpus()}; give at most {most}"
         )
 
 
@@ -112,7 +113,7 @@ def _precision(experiment: Any) -> Iterator[Problem]:
 
 
 def _strategy(experiment: Any) -> Iterator[Problem]:
-    world = experiment.resources.nodes * _devices(experiment)
+    world = experiment.resources.nodes * devices_of(experiment)
     if experiment.strategy.name == "single" and world > 1:
         yield Problem(
             "strategy.name", f"'single' is one process, but nodes x devices is {world}; give strategy=ddp or strategy=auto"

@@ -31,6 +31,7 @@ class CheckedExperiment:
         choices: Group -> option.
         name: run.name, else <model>-<data>.
         origins: Where its values came from.
+        warnings: What is not refused but should be known.
     """
 
     config: Experiment
@@ -39,6 +40,7 @@ class CheckedExperiment:
     choices: dict[str, str] = field(default_factory=dict)
     name: str = ""
     origins: Origins = field(default_factory=Origins, repr=False, compare=False)
+    warnings: tuple[Problem, ...] = ()
 
 
 class Checker:
@@ -189,12 +191,13 @@ class Checker:
         block = validated.sections.get("data")
         if isinstance(block, Block):
             problems.extend(self._look(block))
-        if problems:
-            raise ConfigError(list(dict.fromkeys(origins.filled(problems))))
+        said = list(dict.fromkeys(origins.filled(problems)))
+        if refused := [p for p in said if not p.warning]:
+            raise ConfigError(refused)
         config = validated.experiment()
         choices = dict(composition.choices) if composition else {g: getattr(config, g).name for g in BLOCKS}
         name = config.run.name or f"{choices['model']}-{choices['data']}".replace("/", "-")
-        return CheckedExperiment(config, plain(config), texts, choices, name, origins)
+        return CheckedExperiment(config, plain(config), texts, choices, name, origins, tuple(said))
 
     def _look(self, block: Any) -> list[Problem]:
         key = repr(block)

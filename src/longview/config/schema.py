@@ -6,58 +6,21 @@ take their schema from a constructor's signature instead (``longview.config.sign
 
 from __future__ import annotations
 
-import os
 import re
-from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from annotated_types import Ge, Gt, Le
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from longview.cluster.request import devices_of
+from longview.cluster.spec import ClusterConfig
 from longview.config.messages import show
 from longview.config.signature import Block
+from longview.fields import STRICT, Count, Duration, Folder, Section, Text, clock
 
-STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+__all__ = ["BLOCKS", "STRICT", "ClusterConfig", "Experiment", "LaunchConfig", "Section", "clock"]
 
-_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_CLOCK = re.compile(r"(?:(\d{1,3})-)?(\d{1,3}):([0-5]\d):([0-5]\d)")
-_WORDS = re.compile(r"(?:\d{1,6}[dhms]\s*)+")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
-_TIME_PATTERN = r"^((\d{1,3}-)?\d{1,3}:[0-5]\d:[0-5]\d|(\d{1,6}[dhms]\s*)+)$"
-
-
-def _duration(value: Any) -> Any:
-    """'2h', '1h30m', '90m', '1d', '00:30:00', '1-00:00:00' -> timedelta."""
-    hint = "write for example '2h', '90m', '1d', '00:30:00' or '1-00:00:00'"
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise ValueError(f"{value} has no unit; {hint}, in quotes in a YAML file")
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a duration; {hint}")
-    text = value.strip().lower()
-    if re.fullmatch(r"\d+:\d+", text):
-        raise ValueError(f"'{value}' could be hours and minutes or, as SLURM reads it, minutes and seconds; {hint}")
-    if match := _CLOCK.fullmatch(text):
-        days, hours, minutes, seconds = (int(g or 0) for g in match.groups())
-        length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    elif _WORDS.fullmatch(text):
-        length = timedelta(seconds=sum(int(n) * _UNITS[u] for n, u in re.findall(r"(\d+)([dhms])", text)))
-    else:
-        raise ValueError(f"'{value}' is not a duration; {hint}")
-    if length < timedelta(minutes=1):
-        raise ValueError(f"'{value}' is less than a minute; {hint}")
-    if length > timedelta(days=365):
-        raise ValueError(f"'{value}' is more than a year; {hint}")
-    return length
-
-
-def clock(length: timedelta) -> str:
-    """SLURM's d-hh:mm:ss of a duration."""
-    minutes, seconds = divmod(int(length.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"{f'{days}-' if days else ''}{hours:02}:{minutes:02}:{seconds:02}"
 
 
 def _precision(value: Any) -> Any:
@@ -83,22 +46,12 @@ def _run_name(value: str) -> str:
     return value
 
 
-Count = Annotated[int, Ge(1), Le(2**31 - 1)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 """What every random generator in use accepts: 32 unsigned bits."""
-Text = Annotated[str, MinLen(1)]
-Folder = Annotated[Text, AfterValidator(os.path.expanduser)]
-"""A path; ``~`` is the home folder, as in a shell."""
 RunName = Annotated[
     str,
     BeforeValidator(lambda v: _run_name(v) if isinstance(v, str) else v),
     WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$", "maxLength": 100}),
-]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    PlainSerializer(clock, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": _TIME_PATTERN, "examples": ["2h", "90m", "1d", "00:30:00", "1-00:00:00"]}),
 ]
 Precision = Annotated[
     Literal["32", "64", "16-mixed", "bf16-mixed"],
@@ -112,12 +65,6 @@ BatchLimit = Annotated[
         {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]}
     ),
 ]
-
-
-class Section(BaseModel):
-    """A block of the tree: no unknown key, no silent conversion, no change after the check."""
-
-    model_config = STRICT
 
 
 class RunConfig(Section):
@@ -135,7 +82,23 @@ class ResourcesConfig(Section):
     nodes: Count = Field(description="Number of nodes")
     devices: Count | None = Field(description="Processes per node, one per device; null: what the cluster names as usual")
     cpus_per_device: Count | None = Field(description="CPU cores per process; null: an equal share")
-    time: Duration | None = Field(description="Time limit of one attempt")
+    time: Duration | None = Field(description="Time limit of one attempt; null: what the cluster names as usual")
+    purpose: Text | None = Field(description="What the job is for: gpu, debug, long, ... (a cluster's partitions)")
+    memory_gb: Annotated[float, Gt(0)] | int | None = Field(description="Memory per node in GB; null: the devices' share")
+
+
+class LaunchConfig(Section):
+    """How a run or sweep is put into a cluster's queue. Nothing here changes what is computed."""
+
+    dry_run: bool = Field(description="Show the batch script, the plan and the cost; submit and write nothing")
+    wait: bool = Field(description="Stay until every run has ended, with a live table")
+    account: Text | None = Field(description="What jobs are charged to; null: from the environment, see the cluster file")
+    sweep: RunName | None = Field(description="Name of the sweep; the same points under another name are new runs")
+    retry: bool = Field(description="Submit points again that failed or were stopped; they go on from their checkpoints")
+    at_most: Count | None = Field(description="Submit so many points now; the same command later submits the rest")
+    parallel: Count | None = Field(description="Array elements that run at once; null: as many as the site allows")
+    stage: bool = Field(description="Copy the data to node-local scratch before training, verified")
+    sbatch: dict[Text, Text | int | bool] = Field(description="Further sbatch options: {mail-type: END, reservation: ...}")
 
 
 class LoaderConfig(Section):
@@ -186,14 +149,6 @@ class LoggerConfig(Section):
     wandb: WandbConfig | None
 
 
-class ClusterConfig(Section):
-    """Where a run takes place."""
-
-    name: Text
-    scheduler: Literal["none"] = Field(description="none: the run starts here and now")
-    devices: Count = Field(description="Usual number of devices per node")
-
-
 class Experiment(Section):
     """The whole tree. ``task``, ``model`` and ``data`` are blocks checked against their constructor's signature."""
 
@@ -202,6 +157,7 @@ class Experiment(Section):
     seed: Seed = Field(description="One number decides weights, order, augmentation and sampling noise")
     run: RunConfig
     resources: ResourcesConfig
+    launch: LaunchConfig
     loader: LoaderConfig
     task: Block
     model: Block
@@ -214,7 +170,7 @@ class Experiment(Section):
     @property
     def devices(self) -> int:
         """Processes per node."""
-        return self.resources.devices or self.cluster.devices
+        return devices_of(self)
 
     @property
     def world_size(self) -> int:
