@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from longview.errors import ConfigError, LongviewError, Problem
 
 if TYPE_CHECKING:
-    from longview.config.experiment import CheckedExperiment, Checker
+    from longview.config.experiment import CheckedExperiment
 
 __all__ = ["CheckedExperiment", "guarded", "main"]
 
@@ -82,12 +82,10 @@ def _main(arguments: list[str], conf: Path | None) -> int:
     from longview.config.experiment import Checker
 
     checker = Checker(folder)
-    if options.multirun:
-        return _sweep(checker, options.overrides, arguments)
-    experiment = checker.check(options.overrides)
-    from longview.launch.local import launch
+    sweep = checker.sweep(options.overrides) if options.multirun else checker.single(options.overrides)
+    from longview.launch.start import start
 
-    return launch(experiment, argv=arguments)
+    return start(sweep, arguments, several=options.multirun)
 
 
 def _misused(options: Any) -> Iterator[str]:
@@ -140,28 +138,6 @@ def _hydra(options: Any, arguments: list[str], folder: Path) -> int:
 
 def _nothing(config: Any) -> None:
     """Hydra wants a function; runs do not pass through it."""
-
-
-def _sweep(checker: Checker, overrides: list[str], arguments: list[str]) -> int:
-    """Check every point, then let Hydra's sweeper hand them to our launcher."""
-    canonical, points = checker.sweep(overrides)
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from longview.launch.plugin import PointError, failed, register
-
-    register(checker, arguments, len(points))
-    with initialize_config_dir(str(checker.conf.root), job_name="longview", version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        try:
-            hydra.multirun("config", _nothing, [*canonical, "hydra.mode=MULTIRUN"])
-        except PointError:
-            names = failed()
-            print(f"\n{len(names)} of {len(points)} points failed: {'; '.join(names)}", file=sys.stderr)
-            return FAILED
-    print(f"\nall {len(points)} points finished" if len(points) > 1 else "\nfinished")
-    return OK
 
 
 def __getattr__(name: str) -> Any:

@@ -7,14 +7,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+import longview.launch.here
 import longview.launch.local
 from longview.app import main
 from longview.errors import LongviewError
+from longview.runs.directory import RunDirectory
+from longview.runs.sweep import SweepDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +49,14 @@ class Launched(list[Any]):
 
     def __call__(self, experiment: Any, *, argv: list[str]) -> int:
         self.append(experiment)
+        return self._code()
+
+    def run_in(self, run: Any, config: Any, mode: str) -> int:
+        """A point of a sweep, whose run directory has been made."""
+        self.append(SimpleNamespace(config=config, run=run, mode=mode))
+        return self._code()
+
+    def _code(self) -> int:
         code = self.codes[len(self) - 1] if len(self) <= len(self.codes) else 0
         if isinstance(code, BaseException):
             raise code
@@ -56,6 +68,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Launched:
     recorder = Launched()
     recorder.codes = []
     monkeypatch.setattr(longview.launch.local, "launch", recorder)
+    monkeypatch.setattr(longview.launch.here, "run_in", recorder.run_in)
     return recorder
 
 
@@ -66,7 +79,7 @@ def test_help_teaches() -> None:
         "task: anticipation",
         "model: manta, nearest_neighbour, repeat_last",
         "trainer: default",
-        "strategy: auto, ddp, single",
+        "strategy: auto, ddp",
     ):
         assert group in done.stdout
     assert done.stdout.startswith("longview composes an experiment")
@@ -99,7 +112,7 @@ def test_help_examples_check(tmp_path: Path) -> None:
             overrides = [w for w in words[2:] if w != "-m" and not w.startswith("data.root=")]
             if "breakfast" in line:
                 overrides.append(f"data.root={root}")
-            assert checker.sweep(overrides)[1]
+            assert checker.sweep(overrides).points
 
 
 def test_composed_tree_is_shown() -> None:
@@ -267,11 +280,36 @@ def test_sweep_runs_every_point(launched: Launched, capsys: pytest.CaptureFixtur
         (1, "manta", 3), (1, "repeat_last", 3), (2, "manta", 3), (2, "repeat_last", 3),
     ]  # fmt: skip
     out = capsys.readouterr().out
-    assert "[3/4] seed=2 model=manta trainer.max_epochs=3" in out
+    assert "[3/4] seed=2 model=manta\n" in out
     assert "all 4 points finished" in out
-    files = [p for p in Path().rglob("*") if p.is_file()]
-    assert [p.name for p in files] == ["multirun.yaml"]
-    assert files[0].parent.parent == Path("runs/sweeps")
+    sweep = SweepDirectory.open(next(Path("runs").glob("anticipation-*")))
+    assert [(p.values["seed"], p.values["model"]) for p in sweep.points()] == [
+        ("1", "manta"), ("1", "repeat_last"), ("2", "manta"), ("2", "repeat_last"),
+    ]  # fmt: skip
+    assert [sweep.run_path(p) for p in sweep.points()] == [e.run.path for e in launched]
+
+
+def finish(run: RunDirectory, outcome: str = "finished") -> None:
+    run.end_attempt(run.begin_attempt("fit"), outcome)
+
+
+def test_same_sweep_again_skips_what_is_finished(launched: Launched, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["-m", "seed=1,2", "model=repeat_last"]
+    assert main(line, conf=ROOT) == 0
+    finish(launched[0].run)
+    finish(launched[1].run, "failed")
+    capsys.readouterr()
+    assert main(line, conf=ROOT) == 1
+    out = capsys.readouterr().out
+    assert "[1/2] seed=1: finished before, skipped" in out
+    assert "[2/2] seed=2: did not end well before, left alone (launch.retry=true continues it)" in out
+    assert len(launched) == 2
+    assert main([*line, "launch.retry=true"], conf=ROOT) == 0
+    assert launched[2].run.path == launched[1].run.path
+    assert main(["-m", "seed=1,2,3", "model=repeat_last"], conf=ROOT) == 1  # another value is the same sweep, grown
+    assert launched[3].run.path.parent == launched[1].run.path.parent
+    assert main([*line, "launch.sweep=again"], conf=ROOT) == 0
+    assert {e.run.path.parent.name[:6] for e in launched[4:]} == {"again-"}
 
 
 @pytest.mark.parametrize("failure", [1, LongviewError("no data"), RuntimeError("boom")])
@@ -315,8 +353,10 @@ def test_sweep_with_and_without_a_recipe(
     recipes: list[str | None],
 ) -> None:
     conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (conf / "recipe" / "manta_kitchen.yaml").write_text("# @package _global_\ntrainer:\n  max_epochs: 4\n")
     (conf / "experiment" / "none.yaml").write_text("# @package _global_\ndefaults:\n  - override /recipe: null\n")
     monkeypatch.setenv("LONGVIEW_CONF", str(conf))
     assert main(["-m", *arguments], conf=ROOT) == 0
-    assert [e.choices.get("recipe") for e in launched] == recipes
+    recipe = [4 if e.config.trainer.max_epochs == 4 else None for e in launched]
+    assert recipe == [4 if name else None for name in recipes]
     assert "=[]" not in capsys.readouterr().out

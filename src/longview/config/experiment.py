@@ -43,6 +43,28 @@ class CheckedExperiment:
     warnings: tuple[Problem, ...] = ()
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """Every point of a sweep, checked; a single run is a sweep of one.
+
+    Attributes:
+        points: In the order of the command line.
+        keys: What is swept, in that order.
+        base: The tree without the swept arguments: what all points have in common, whatever values are added later.
+        canonical: The arguments in the form Hydra composes.
+    """
+
+    points: list[CheckedExperiment]
+    keys: list[str] = field(default_factory=list)
+    base: dict[str, Any] = field(default_factory=dict)
+    canonical: list[str] = field(default_factory=list)
+
+    def values(self, point: CheckedExperiment) -> dict[str, str]:
+        """Swept key -> value of a point, as typed."""
+        pairs = (text.lstrip("+~").partition("=") for text in point.overrides)
+        return {key: value for key, _, value in pairs if key in self.keys}
+
+
 class Checker:
     """Composes and checks experiments of one conf folder; remembers what several points of a sweep share."""
 
@@ -71,11 +93,8 @@ class Checker:
             composition.problems.append(Problem(key, text))
         return self._checked(composition.tree, composition.origins, composition, texts)
 
-    def sweep(self, overrides: Sequence[str]) -> tuple[list[str], list[CheckedExperiment]]:
+    def sweep(self, overrides: Sequence[str]) -> Sweep:
         """Expand and check every point of a sweep.
-
-        Returns:
-            The arguments in the form Hydra composes, and the points in order.
 
         Raises:
             ConfigError: With everything wrong with any point; what is wrong with several is said once.
@@ -101,7 +120,13 @@ class Checker:
             swept = {a.key for a in composition.arguments if a.sweep} | set(composition.sweeper)
             said = [p if p in general else _at_points(p, at, points, swept) for p, at in merged.items()]
             raise ConfigError(said)
-        return [a.canonical for a in composition.arguments], checked
+        keys = list(dict.fromkeys([a.key for a in composition.arguments if a.sweep] + list(composition.sweeper)))
+        return Sweep(checked, keys, composition.tree, [a.canonical for a in composition.arguments])
+
+    def single(self, overrides: Sequence[str]) -> Sweep:
+        """One experiment as a sweep of one point. Raises ConfigError with everything that is wrong."""
+        point = self.check(overrides)
+        return Sweep([point], [], point.resolved)
 
     def canonical(self, overrides: Sequence[str]) -> list[str]:
         """Arguments in the form Hydra itself composes to the same tree; those that cannot be read are left out."""

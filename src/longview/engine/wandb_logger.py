@@ -25,7 +25,7 @@ def make_wandb(config: Experiment, run: RunDirectory) -> WandbLogger:
             project=settings.project,
             entity=settings.entity,
             name=run.path.name,
-            id=run.id,
+            id=run.wandb_id,
             dir=run.path,
             mode=settings.mode,
             config=run.config(),

@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from longview.config.experiment import CheckedExperiment
+from longview.config.schema import Experiment
+from longview.errors import LongviewError
+from longview.launch.pin import pinned
 from longview.runs.directory import RunDirectory
-
-if TYPE_CHECKING:
-    from longview.app import CheckedExperiment
 
 GRACE = 30.0
 """Seconds the other ranks have to leave after one has failed."""
@@ -29,22 +31,36 @@ OK, FAILED, STOPPED = 0, 1, 130
 def launch(experiment: CheckedExperiment, *, argv: Sequence[str]) -> int:
     """Start, continue (``run.resume``) or score again (``run.test``) a run; returns its exit code."""
     settings = experiment.config.run
-    mode = "test" if settings.test else "fit"
     existing = settings.resume or settings.test
     if existing:
         run = RunDirectory.open(existing)
     else:
-        run = RunDirectory.create(Path(settings.root), experiment.name, experiment.resolved, experiment.overrides, argv)
+        run = RunDirectory.create(Path(settings.root), experiment.name, pinned(experiment), experiment.overrides, argv)
         print(f"run directory: {run.path}", flush=True)
-    if experiment.config.world_size == 1:
-        with _collected() as received:  # torch takes seconds to import
-            from longview.engine.run import execute  # only now, when everything has been checked
-        if received:
-            option = "run.test" if mode == "test" else "run.resume"
-            print(f"stopped before the first step; go on with: python run.py {option}={run.path}", flush=True)
-            return STOPPED
-        return execute(run, "test" if mode == "test" else "fit")
-    return _processes(run, mode, experiment.config.world_size)
+    return run_in(run, experiment.config, "test" if settings.test else "fit")
+
+
+def run_in(run: RunDirectory, config: Experiment, mode: Literal["fit", "test"]) -> int:
+    """One attempt at a run, on this machine; returns its exit code."""
+    if config.world_size > 1:
+        return _processes(run, mode, config.world_size)
+    with _collected() as received:  # torch takes seconds to import
+        from longview.engine.run import execute  # only now, when everything has been checked
+    if received:
+        option = "run.test" if mode == "test" else "run.resume"
+        print(f"stopped before the first step; go on with: python run.py {option}={run.path}", flush=True)
+        return STOPPED
+    return execute(run, mode)
+
+
+def said(error: BaseException) -> None:
+    """Print what a point of a sweep failed with; LONGVIEW_TRACEBACK=1 shows where."""
+    if isinstance(error, LongviewError):
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    elif os.environ.get("LONGVIEW_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    else:
+        print(f"error: {type(error).__name__}: {error}  (LONGVIEW_TRACEBACK=1 shows where)", file=sys.stderr, flush=True)
 
 
 def _free_port() -> int:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,15 @@ import yaml
 from longview.errors import LongviewError
 
 
+HEADER = "# The resolved configuration of this run. Continue it with: python run.py run.resume=<this directory>\n"
+
+
 class RunDirectoryError(LongviewError):
     """A path that is not a run directory, or one that cannot be made."""
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` whole or not at all: temporary file beside it, then a rename."""
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write ``text`` whole or not at all: temporary file beside it, then a rename; ``durable``: wait for the disk."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         umask = os.umask(0)
@@ -42,12 +46,24 @@ def write_atomically(path: Path, text: str) -> None:
         os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a run directory follows the user's umask
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A configuration as YAML, block by block: points of a sweep share most blocks, and writing YAML is slow."""
+    return "".join(_block_text(key, json.dumps(value)) for key, value in config.items())
+
+
+@lru_cache(maxsize=4096)
+def _block_text(key: str, value: str) -> str:
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump({key: json.loads(value)}, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
 
 def _now() -> str:
@@ -83,44 +99,54 @@ class RunDirectory:
     def create(
         cls, root: Path, name: str, config: Mapping[str, Any], overrides: Sequence[str], command: Sequence[str]
     ) -> RunDirectory:
-        """Make a new run directory under ``root``.
+        """Make a new run directory under ``root``, with an id of its own.
 
         Raises:
             RunDirectoryError: If the place cannot be written.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        absent = [folder for folder in (root, *root.parents) if not folder.exists()]
-        path: Path | None = None
+        while True:
+            identity = secrets.token_hex(3)
+            record = {"id": identity, "name": name, "command": list(command), "overrides": list(overrides)}
+            with suppress(FileExistsError):  # two launches in one second never share a directory
+                return cls.make(root / f"{stamp}-{name}-{identity}", record, config_text(config))
+
+    @classmethod
+    def make(cls, path: Path, record: Mapping[str, Any], text: str, *, durable: bool = True) -> RunDirectory:
+        """Make the run directory ``path``, whole or not at all.
+
+        Args:
+            path: Must not exist.
+            record: run.json; the creation time is added.
+            text: config.yaml.
+            durable: Wait until it is on the disk; a sweep of a thousand runs would wait a thousand times.
+
+        Raises:
+            FileExistsError: If there is one.
+            RunDirectoryError: If the place cannot be written.
+        """
+        absent = [folder for folder in path.parents if not folder.exists()]
+        made = False
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            while path is None:
-                identity = secrets.token_hex(3)
-                candidate = root / f"{stamp}-{name}-{identity}"
-                try:
-                    candidate.mkdir()  # two launches in one second never share a directory
-                    path = candidate
-                except FileExistsError:
-                    continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+            made = True
             run = cls(path.resolve())
             run.attempts.mkdir()
             run.checkpoints.mkdir()
-            header = "# The resolved configuration of this run. Continue it with: python run.py run.resume=<this directory>\n"
-            record = {
-                "id": identity,
-                "name": name,
-                "created": _now(),
-                "command": list(command),
-                "overrides": list(overrides),
-            }
-            write_atomically(run.record_file, json.dumps(record, indent=2) + "\n")
+            write_atomically(run.record_file, json.dumps({**record, "created": _now()}, indent=2) + "\n", durable=durable)
             # Last: a directory with a config.yaml is a complete one.
-            write_atomically(run.config_file, header + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+            write_atomically(run.config_file, HEADER + text, durable=durable)
+        except FileExistsError:
+            if made:
+                _remove(path, absent)
+            raise
         except BaseException as error:
-            _remove(path, absent)
+            _remove(path if made else None, absent)
             if not isinstance(error, OSError):
                 raise
             raise RunDirectoryError(
-                f"run.root: cannot make a run directory under {root}: {error.strerror}; give a writable run.root=..."
+                f"run.root: cannot make a run directory under {path.parent}: {error.strerror}; give a writable run.root=..."
             ) from error
         return run
 
@@ -183,8 +209,15 @@ class RunDirectory:
 
     @property
     def id(self) -> str:
-        """Identity of the run; also its W&B id."""
+        """Identity of the run."""
         return str(self.record()["id"])
+
+    @property
+    def wandb_id(self) -> str:
+        """Id in W&B: with the creation time, since the same command in another place makes a run of the same id."""
+        record = self.record()
+        digits = "".join(c for c in str(record.get("created", "")) if c.isdigit())
+        return f"{record['id']}-{digits[:14]}" if digits else str(record["id"])
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration as plain data; raises RunDirectoryError if the file is damaged."""

@@ -154,7 +154,8 @@ def test_option_built_on_a_missing_one(conf: Path) -> None:
 def test_last_of_two_arguments_counts() -> None:
     found = check(["model=repeat_last", "seed=3", "model=manta", "seed=4"], CONF)
     assert (found.config.model.name, found.config.seed) == ("manta", 4)
-    canonical, points = Checker(CONF).sweep(["seed=1,2", "seed=3,4"])
+    sweep = Checker(CONF).sweep(["seed=1,2", "seed=3,4"])
+    canonical, points = sweep.canonical, sweep.points
     assert canonical == ["++seed=3,4"]
     assert [p.config.seed for p in points] == [3, 4]
 
@@ -162,7 +163,7 @@ def test_last_of_two_arguments_counts() -> None:
 def test_parameters_of_a_sweep_in_an_experiment(conf: Path) -> None:
     path = conf / "experiment" / "e.yaml"
     path.write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      seed: 1,2\n")
-    assert [p.config.seed for p in Checker(conf).sweep(["experiment=e"])[1]] == [1, 2]
+    assert [p.config.seed for p in Checker(conf).sweep(["experiment=e"]).points] == [1, 2]
     path.write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      sede: 1,2\n")
     with pytest.raises(ConfigError) as caught:
         Checker(conf).sweep(["experiment=e"])
@@ -177,7 +178,8 @@ def test_home_folder_of_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_sweep_points() -> None:
-    canonical, points = Checker(CONF).sweep(["model=manta,repeat_last", "seed=1,2", "trainer.max_epochs=3"])
+    sweep = Checker(CONF).sweep(["model=manta,repeat_last", "seed=1,2", "trainer.max_epochs=3"])
+    canonical, points = sweep.canonical, sweep.points
     assert [(p.config.model.name, p.config.seed) for p in points] == [
         ("manta", 1),
         ("manta", 2),
@@ -189,7 +191,7 @@ def test_sweep_points() -> None:
 
 
 def test_sweep_of_range_and_glob() -> None:
-    _, points = Checker(CONF).sweep(["seed=range(1,4)", "model=glob(*)"])
+    points = Checker(CONF).sweep(["seed=range(1,4)", "model=glob(*)"]).points
     assert len(points) == 3 * len(Checker(CONF).conf.options("model"))
 
 

@@ -57,9 +57,9 @@ def test_recipe_follows_model_and_data(recipes: Path, arguments: list[str], reci
 
 
 def test_sweep_takes_the_recipe_of_every_point(recipes: Path) -> None:
-    _, points = Checker(recipes).sweep(["model=manta,repeat_last,nearest_neighbour"])
+    points = Checker(recipes).sweep(["model=manta,repeat_last,nearest_neighbour"]).points
     assert [p.config.loader.batch_size for p in points] == [5, 6, 16]
-    _, points = Checker(recipes).sweep(["recipe=null,repeat_last_kitchen"])
+    points = Checker(recipes).sweep(["recipe=null,repeat_last_kitchen"]).points
     assert [p.config.loader.batch_size for p in points] == [16, 6]
 
 

@@ -97,13 +97,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunDirectory
 def test_a_stopped_and_resumed_run_is_one_run(runs: list[RunDirectory]) -> None:
     found = Upload(runs[0])
     assert len(found.files) == 2
-    assert found.ids == {runs[0].id}
+    assert found.ids == {runs[0].wandb_id}
     assert found.names == {runs[0].path.name}
     assert found.exits == [0, 0]  # being stopped is no failure
 
 
 def test_points_of_a_sweep_are_runs_of_their_own(runs: list[RunDirectory]) -> None:
-    assert Upload(runs[1]).ids == {runs[1].id}
+    assert Upload(runs[1]).ids == {runs[1].wandb_id}
     assert Upload(runs[1]).config["seed"] == 2
     assert Upload(runs[0]).config["seed"] == 1
 

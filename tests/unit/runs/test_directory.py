@@ -132,7 +132,7 @@ def test_nothing_is_left_of_a_directory_that_could_not_be_completed(
 
 
 def raising(error: BaseException) -> Any:
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **_: Any) -> None:
         raise error
 
     return fail
