@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from longview.config.schema import Experiment
+from longview.config.signature import Block
 from longview.data.loader import ResumableLoader
 from longview.data.module import DataModule
 from longview.data.sampler import BucketBatchSampler, ExampleId
@@ -27,7 +30,7 @@ class Built:
 
 def build(config: Experiment) -> Built:
     """Everything a trainer needs; the model's initial weights follow from ``config.seed`` alone."""
-    source = cast(FrameSource, config.data.build())
+    source = cast(FrameSource, _staged(config.data).build())
     description = source.describe()
     torch.manual_seed(config.seed)
     model = config.model.build(description=description)
@@ -43,6 +46,14 @@ def build(config: Experiment) -> Built:
         seed=config.seed,
     )
     return Built(source, task, data)
+
+
+def _staged(data: Block) -> Block:
+    """The data block, read from node-local scratch where the batch script has put a copy (``launch.stage``)."""
+    folder, root = os.environ.get("LONGVIEW_STAGED"), getattr(data.params, "root", None)
+    if not folder or not root:
+        return data
+    return replace(data, params=data.params.model_copy(update={"root": str(Path(folder) / Path(root).name)}))
 
 
 def typical_batch(built: Built) -> Any:

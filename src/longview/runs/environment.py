@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -51,18 +52,41 @@ def _version(package: str) -> str | None:
 
 def describe() -> dict[str, Any]:
     """Versions, commit and hardware of this process's machine (without torch)."""
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    copy = code_copy()
+    commit, changes = ("", "") if copy else (_git("rev-parse", "HEAD"), _git("status", "--porcelain"))
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {p: v for p in PACKAGES if (v := _version(p)) is not None},
-        "commit": commit.strip() if commit else None,
-        "uncommitted": bool(changes and changes.strip()),
+        "commit": copy.get("commit") or (commit.strip() if commit else None),
+        "uncommitted": bool(copy.get("uncommitted") or (changes and changes.strip())),
+        "code": copy.get("hash"),
         "cpu": _cpu(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
 
+def code_copy() -> dict[str, Any]:
+    """What a job's copy of the code says of itself; empty where the code was not copied.
+
+    The copy has a name that follows from its content (``longview.launch.snapshot``), and ``folder`` shows whether this process
+    runs it.
+    """
+    folder = os.environ.get("LONGVIEW_CODE")
+    if not folder or not Path(__file__).resolve().is_relative_to(Path(folder).resolve()):
+        return {}
+    try:
+        found = json.loads((Path(folder) / ".longview" / "commit.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {**found, "folder": folder} if isinstance(found, dict) else {}
+
+
 def uncommitted_diff() -> str:
     """Changes against the commit, empty when there are none or git is absent."""
+    if copy := code_copy():
+        try:
+            return (Path(copy["folder"]) / ".longview" / "code.diff").read_text(encoding="utf-8")
+        except OSError:
+            return ""
     return _git("diff", "HEAD") or ""
