@@ -17,6 +17,11 @@ from longview.config.values import UNRESOLVED
 from longview.errors import Problem
 
 
+_SOUND: dict[tuple[type[BaseModel], str], BaseModel] = {}
+"""Sections that were found sound: frozen, so points of a sweep that agree in one share it."""
+_REMEMBERED = 512
+
+
 class Unknown(Exception):
     """A check asked for a value that is wrong or missing: that was reported, so the check has nothing to say."""
 
@@ -113,8 +118,13 @@ def _section(name: str, schema: type[BaseModel], value: Any, tree: Mapping[str, 
     if not isinstance(value, Mapping):
         result.problems.append(Problem(name, f"{show(value)} is not a mapping of key: value"))
         return
+    key = (schema, repr(value))
     try:
-        result.sections[name] = schema.model_validate(value)
+        if key not in _SOUND:
+            _SOUND[key] = schema.model_validate(value)
+            if len(_SOUND) > _REMEMBERED:
+                _SOUND.pop(next(iter(_SOUND)))
+        result.sections[name] = _SOUND[key]
     except ValidationError as error:
         valid = list(schema.model_fields)
         elsewhere = [p for p in _paths(tree) if not p.startswith(f"{name}.")]

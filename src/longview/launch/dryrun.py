@@ -59,4 +59,3 @@ def _cost(plan: Sequence[Chunk]) -> list[str]:
         hours.append(f"{total.core_hours:,.0f} core-hours")
     text = " and ".join(hours) or "unknown, since there is no time limit"
     return [f"# cost at most: {text} ({total.jobs} run{'s' if total.jobs > 1 else ''}, each until its time limit)"]
-

@@ -37,7 +37,7 @@ def computed(tree: Mapping[str, Any]) -> dict[str, Any]:
 def sweep_id(sweep: Sweep) -> str:
     """Six digits that stay when values are added to a swept key, and change with everything else."""
     first = sweep.points[0]
-    base = computed(sweep.base if sweep.keys else first.resolved)
+    base = computed(sweep.base if sweep.keys else _sized(first))
     return _digest([first.config.launch.sweep, sorted(sweep.keys), base], 6)
 
 
@@ -51,12 +51,16 @@ def sweep_name(sweep: Sweep) -> str:
 
 def point_of(sweep: Sweep, experiment: CheckedExperiment, identity: str) -> Point:
     """Identity, folder and values of one point of the sweep ``identity``."""
-    config = experiment.config
-    tree = {**experiment.resolved, "resources": {"nodes": config.resources.nodes, "devices": config.devices}}
-    run = _digest([identity, computed(tree)], 8)
+    run = _digest([identity, computed(_sized(experiment))], 8)
     values = sweep.values(experiment)
     label = _clean("_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in values.items()) or experiment.name)
     return Point(run, f"{label[:_LABEL]}-{run}", values)
+
+
+def _sized(experiment: CheckedExperiment) -> dict[str, Any]:
+    """The resolved tree with the number of devices that null comes to."""
+    config = experiment.config
+    return {**experiment.resolved, "resources": {"nodes": config.resources.nodes, "devices": config.devices}}
 
 
 def _clean(text: str) -> str:

@@ -41,5 +41,3 @@ def _root(block: Block) -> str | None:
         place = getattr(source, "place", None)
         _ROOTS[key] = os.path.abspath(place) if place is not None and "root" in block.plain() else None
     return _ROOTS[key]
-
-

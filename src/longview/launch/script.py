@@ -224,7 +224,7 @@ def _stage(experiment: Experiment, request: Request, job: Job) -> Iterator[str]:
     node = node_of(experiment)
     if not experiment.launch.stage or node is None:
         return
-    place = f'{node.local_dir or "${TMPDIR:-/tmp}"}/longview-$SLURM_JOB_ID'
+    place = f"{node.local_dir or '${TMPDIR:-/tmp}'}/longview-$SLURM_JOB_ID"
     yield "# data to node-local scratch, once per node, verified"
     yield f'export LONGVIEW_STAGED="{place}"'
     yield f"trap 'srun --nodes={request.nodes} --ntasks-per-node=1 rm -rf \"$LONGVIEW_STAGED\"' EXIT"
@@ -244,5 +244,3 @@ def _start(experiment: Experiment, request: Request, job: Job) -> Iterator[str]:
     yield f"{' '.join(quoted[:split])} \\\n  {' '.join(quoted[split:])} &"
     yield 'pid=$!; code=0; while :; do wait "$pid"; code=$?; kill -0 "$pid" 2> /dev/null || break; done'
     yield 'record "$code"; echo "$(date -u +%FT%TZ) ended with exit code $code"'
-
-

@@ -1,7 +1,7 @@
 """``python -m longview.launch.stage RUN_DIR FOLDER``: copy a run's data to node-local scratch, once per node, and verify it.
 
-The batch script calls it before the ranks start (``launch.stage=true``); the engine then reads from FOLDER. Every file is read back
-and compared by SHA-256: a full or broken local disk must not become silently wrong data.
+The batch script calls it before the ranks start (``launch.stage=true``); the engine then reads from FOLDER. Every file is read
+back and compared by SHA-256: a full or broken local disk must not become silently wrong data.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def stage(run: RunDirectory, folder: Path) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(folder).free) < size:
-            raise StageError(f"{folder} has {free / 2**30:.1f} GB free and the data have {size / 2**30:.1f} GB; launch.stage=false")
+            raise StageError(
+                f"{folder} has {free / 2**30:.1f} GB free and the data have {size / 2**30:.1f} GB; launch.stage=false"
+            )
         for path, name in files:
             copy = target / name if name else target
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -43,9 +43,7 @@ def standings(sweep: SweepDirectory, points: list[Point], *, scheduled: bool) ->
     return {point.id: _standing(sweep, point, jobs.get(point.id), queue) for point in points}
 
 
-def _standing(
-    sweep: SweepDirectory, point: Point, job: tuple[str | None, Submission] | None, queue: set[str] | None
-) -> Standing:
+def _standing(sweep: SweepDirectory, point: Point, job: tuple[str | None, Submission] | None, queue: set[str] | None) -> Standing:
     path = sweep.run_path(point)
     if not (path / "config.yaml").is_file():
         return Standing.NEW

@@ -40,12 +40,13 @@ def submit(sweep: Sweep, argv: Sequence[str]) -> int:
     runs = _unique([Run(point_of(sweep, e, identity), e) for e in sweep.points])
     chosen = _choose(directory, runs, retry=launch.retry, at_most=launch.at_most)
     code = snapshot.read()
-    from longview.launch.site import ask
+    from longview.launch.ask import ask
 
     answers = ask([run.experiment for run in chosen] or sweep.points[:1])
     plan = chunks(chosen, array_limit=answers.array_limit, account=answers.account)
     jobs = _jobs(plan, directory, code.place(root))
-    answers.judge([batch_script(c.config, c.request, j) for c, j in zip(plan, jobs, strict=True)], len(chosen))
+    scripts = [batch_script(c.config, c.request, j) for c, j in zip(plan, jobs, strict=True)]
+    answers.judge([(run.point.folder, run.experiment) for run in chosen], scripts, dry=launch.dry_run)
     warnings = list(dict.fromkeys(w for e in sweep.points for w in e.warnings)) + answers.warnings
     if launch.dry_run:
         print(dryrun.report(plan, jobs, checks=answers.checks, warnings=warnings) if plan else "nothing is left to submit")
@@ -66,7 +67,7 @@ def submit(sweep: Sweep, argv: Sequence[str]) -> int:
         except BaseException:
             written.take_back()
             raise
-    _farewell(directory, plan, answers.info)
+    _farewell(directory, plan)
     return OK
 
 
@@ -87,7 +88,7 @@ def resubmit(directory: SweepDirectory, run_ids: Sequence[str], mode: str = "fit
     by_code: dict[str, list[Run]] = {}
     for run in runs:
         by_code.setdefault(str(jobs[run.point.id][1].code), []).append(run)
-    from longview.launch.site import ask
+    from longview.launch.ask import ask
 
     answers = ask([run.experiment for run in runs])
     everything: list[tuple[str, Chunk]] = []
@@ -98,7 +99,8 @@ def resubmit(directory: SweepDirectory, run_ids: Sequence[str], mode: str = "fit
         replace(job, code=directory.path.parent / CODE / code, mode=mode)
         for (code, _), job in zip(everything, _jobs(plan, directory, directory.path), strict=True)
     ]
-    answers.judge([batch_script(c.config, c.request, j) for c, j in zip(plan, made, strict=True)], len(runs))
+    scripts = [batch_script(c.config, c.request, j) for c, j in zip(plan, made, strict=True)]
+    answers.judge([(run.point.folder, run.experiment) for run in runs], scripts, dry=False)
     with locked(directory):
         written = _Written(directory)
         try:
@@ -107,7 +109,7 @@ def resubmit(directory: SweepDirectory, run_ids: Sequence[str], mode: str = "fit
         except BaseException:
             written.take_back()
             raise
-    _farewell(directory, plan, answers.info)
+    _farewell(directory, plan)
     return OK
 
 
@@ -246,15 +248,16 @@ def _submit(directory: SweepDirectory, chunk: Chunk, job: Job, code: str, writte
     print(f"job {number}{array}: {job.count} run{'s' if job.count > 1 else ''}", flush=True)
 
 
-def _farewell(directory: SweepDirectory, plan: Sequence[Chunk], info: Sequence[str]) -> None:
+def _farewell(directory: SweepDirectory, plan: Sequence[Chunk]) -> None:
     count = sum(len(chunk.runs) for chunk in plan)
     first = plan[0].runs[0].point
     print(f"{count} run{'s' if count > 1 else ''} in {directory.path}")
     target = directory.path.name if count > 1 else first.id
     for text in (f"longview status {target}", f"longview logs -f {first.id}", f"longview cancel {target}"):
         print(f"  {text}")
-    for text in info:
-        print(f"  {text}")
+    info = plan[0].config.cluster.info
+    if info.monitor:
+        print(f"  the site's own view: {info.monitor}")
 
 
 def _now() -> str:
