@@ -15,7 +15,7 @@ from longview.config.origin import Origins
 from longview.config.overrides import Argument, override, parse
 from longview.config.select import Selection, chain, select
 from longview.config.tree import ConfDir, YamlFile
-from longview.config.values import apply, content, merge, resolved, words
+from longview.config.values import apply, content, merge, patched, plain_tree, resolved, words
 from longview.errors import Problem
 
 
@@ -57,6 +57,8 @@ class Composer:
     def __init__(self, conf: ConfDir) -> None:
         self.conf = conf
         self._composed: dict[tuple[str, ...], Any] = {}
+        self._plain: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]] | None] = {}
+        self._selected: dict[tuple[str, ...], Selection] = {}
 
     def compose(self, texts: Sequence[str], *, sweeps: bool = False) -> Composition:
         """Compose ``key=value`` arguments; with ``sweeps`` the swept ones are left out of the tree."""
@@ -64,25 +66,62 @@ class Composer:
             return Composition([], list(self.conf.main.problems), complete=False)
         arguments, problems = parse(texts, self.conf, sweeps=sweeps)
         fixed = [a for a in arguments if not a.sweep]
-        selection = select(self.conf, fixed)
+        selection = self._select(fixed)
         problems.extend(selection.problems)
-        result = Composition(arguments, problems, choices=selection.choices, dropped=selection.dropped)
+        result = Composition(arguments, problems, choices=dict(selection.choices), dropped=set(selection.dropped))
         result.layers, result.globals = selection.layers, selection.globals
-        config = self._hydra(selection, [a.text for a in fixed if a.kind == "hydra"], problems)
+        hydra = [a.text for a in fixed if a.kind == "hydra"]
+        if not self._quickly(result, selection, fixed, hydra):
+            self._slowly(result, selection, fixed, hydra)
+        return result
+
+    def _select(self, fixed: Sequence[Argument]) -> Selection:
+        """The option of every group; the same for all points of a sweep that choose the same."""
+        key = tuple(a.text for a in fixed if a.kind == "group")
+        if key not in self._selected:
+            found = select(self.conf, fixed)
+            if found.problems or found.merged:
+                return found  # composing may change it
+            self._selected[key] = found
+        return self._selected[key]
+
+    def _quickly(self, result: Composition, selection: Selection, fixed: Sequence[Argument], hydra: list[str]) -> bool:
+        """Compose by changing single values of a tree composed before; False if that cannot be done."""
+        if selection.merged or selection.problems or selection.dropped:
+            return False
+        base = self._plain.get(self._key(selection, hydra))
+        if base is None:
+            return False
+        tree: dict[str, Any] | None = base[0]
+        for argument in fixed:
+            if argument.kind in ("value", "delete"):
+                tree = patched(tree, argument) if tree is not None else None
+        if tree is None:
+            return False
+        result.tree, result.sweeper = dict(tree), dict(base[1])
+        return True
+
+    def _slowly(self, result: Composition, selection: Selection, fixed: Sequence[Argument], hydra: list[str]) -> None:
+        """Compose as Hydra does, with every problem on the way."""
+        problems = result.problems
+        config = self._hydra(selection, hydra, problems)
         if config is None:
             result.complete = False
-            return result
+            return
+        own = config.pop("hydra")
+        result.sweeper = dict(own.sweeper.get("params") or {})
+        key = self._key(selection, hydra)
+        if key in self._composed and key not in self._plain and not selection.merged:
+            tree = plain_tree(config)
+            self._plain[key] = None if tree is None else (tree, result.sweeper)
         for file in selection.merged:
             merge(config, file, problems)
         for argument in fixed:
             if argument.key.partition(".")[0] not in result.dropped:
                 apply(config, argument, problems)
-        hydra = config.pop("hydra")
-        result.sweeper = dict(hydra.sweeper.get("params") or {})
         result.tree = resolved(config, problems)
         for group in result.dropped:
             result.tree.pop(group, None)
-        return result
 
     def block(self, group: str, option: str) -> Any:
         """An option's own values, read without a composition (interpolations stay as written); None if it cannot be read."""
@@ -96,8 +135,8 @@ class Composer:
 
     def _hydra(self, selection: Selection, hydra: list[str], problems: list[Problem]) -> Any:
         """Hydra's composition of the chosen options, as a tree of our own; None if Hydra refuses."""
-        groups = [f"{g}={_listed(o)}" for g, o in selection.hydra.items() if o or g != "experiment"]
-        key = (*groups, *hydra)
+        groups = _groups(selection)
+        key = self._key(selection, hydra)
         try:
             if key not in self._composed:
                 self._composed[key] = self._compose([*groups, *hydra])
@@ -118,6 +157,10 @@ class Composer:
         OmegaConf.set_struct(copied, False)
         return copied
 
+    @staticmethod
+    def _key(selection: Selection, hydra: list[str]) -> tuple[str, ...]:
+        return (*_groups(selection), *hydra)
+
     def _compose(self, overrides: list[str]) -> Any:
         from hydra import compose, initialize_config_dir
 
@@ -137,6 +180,10 @@ class Composer:
         except Exception as error:
             return error
         return None
+
+
+def _groups(selection: Selection) -> list[str]:
+    return [f"{g}={_listed(o)}" for g, o in selection.hydra.items() if o or g != "experiment"]
 
 
 def _listed(option: Any) -> str:

@@ -68,7 +68,7 @@ class YamlFile:
 
 
 class ConfDir:
-    """The folder with config.yaml and one folder per group. File contents are cached for the life of the object."""
+    """The folder with config.yaml and one folder per group. File names and contents are cached for the life of the object."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -78,6 +78,7 @@ class ConfDir:
             relative = str(self.root)
         self.shown = str(self.root) if relative.startswith("..") else relative
         self._files: dict[str, YamlFile] = {}
+        self._options: dict[str, list[str]] = {}
 
     @cached_property
     def groups(self) -> list[str]:
@@ -97,9 +98,11 @@ class ConfDir:
 
     def options(self, group: str) -> list[str]:
         """Names of a group's options; those in sub-folders as ``folder/name``. Hidden files are none."""
-        base = self.root / group
-        names = [p.relative_to(base).with_suffix("").as_posix() for p in base.rglob("*.yaml")]
-        return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+        if group not in self._options:
+            base = self.root / group
+            names = [p.relative_to(base).with_suffix("").as_posix() for p in base.rglob("*.yaml")]
+            self._options[group] = sorted(n for n in names if not any(part.startswith(".") for part in n.split("/")))
+        return self._options[group]
 
     def exists(self, group: str, option: str) -> bool:
         """Whether it is an option's own name: ``../data/kitchen`` is a file, but no option of a group."""

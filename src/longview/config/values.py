@@ -77,6 +77,50 @@ def apply(config: Any, argument: Argument, problems: list[Problem]) -> None:
             problems.append(Problem(argument.key, text, origin))
 
 
+def plain_tree(config: Any) -> dict[str, Any] | None:
+    """A tree as plain values, if no value in it follows from another one (an interpolation) or is still missing; else None."""
+    from omegaconf import OmegaConf
+
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    return None if _depends(tree) else dict(tree)
+
+
+def _depends(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_depends(v) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_depends(v) for v in value)
+    return isinstance(value, str) and ("${" in value or value == "???")
+
+
+def patched(tree: dict[str, Any], argument: Argument) -> dict[str, Any] | None:
+    """A plain tree with one value changed, as ``apply`` would change it; parts that stay are shared. None: ``apply`` must do it.
+
+    OmegaConf copies a tree node by node, which costs more than all the rest of composing; points of a sweep mostly differ in
+    single values.
+    """
+    if argument.kind != "value" or _depends(argument.value) or isinstance(argument.value, dict):
+        return None
+    if not isinstance(argument.value, (str, int, float, bool, list, type(None))):
+        return None
+    path = argument.key.split(".")
+    changed = node = dict(tree)
+    for step in path[:-1]:
+        inner = node.get(step)
+        if not isinstance(inner, dict) or "[" in step:
+            return None
+        node[step] = dict(inner)
+        node = node[step]
+    if "[" in path[-1] or not all(isinstance(key, str) for key in node):
+        return None
+    node[path[-1]] = _copied(argument.value)
+    return changed
+
+
+def _copied(value: Any) -> Any:
+    return [_copied(v) for v in value] if isinstance(value, list) else value
+
+
 def resolved(config: Any, problems: list[Problem]) -> dict[str, Any]:
     """Plain values; every interpolation that fails is a problem of its own."""
     from omegaconf import OmegaConf
