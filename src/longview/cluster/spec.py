@@ -210,7 +210,9 @@ class ClusterConfig(Section):
     limits_verified: Date | None = Field(None, description="When the limits were last read in an official place")
     docs: Text | None = None
     notes: Text | None = None
-    evidence: dict[str, Evidence] = Field({}, description="Key path -> how sure; the longest path counts, '' is for the rest")
+    evidence: dict[str, Evidence] = Field(
+        {}, description="Key path -> how sure; longest path counts; *: any one step; '': the rest"
+    )
     detect: Detect = Detect()
     arch: Literal["x86_64", "aarch64"] | None = None
     gpu_vendor: Literal["nvidia", "amd", "none"] | None = None
@@ -220,8 +222,8 @@ class ClusterConfig(Section):
     node_types: dict[Text, NodeType] = {}
     devices: Count | None = Field(None, description="Processes per node of a job that says nothing; null: one per GPU")
     gpu_directive: Literal["gres=gpu:{n}", "gres=gpu:{type}:{n}", "gpus-per-node={n}", "gpus={n}"] | None = None
-    visible_devices: Literal["leave", "set_all", "unset", "per_rank"] = Field(
-        "leave", description="CUDA_VISIBLE_DEVICES in the ranks; set_all: all that were asked for; per_rank: one each (AMD)"
+    visible_devices: Literal["leave", "set_all"] = Field(
+        "leave", description="set_all: name every device that was asked for in CUDA_VISIBLE_DEVICES (AMD: ROCR_VISIBLE_DEVICES)"
     )
     mem_policy: Literal["omit", "must_set", "forbidden", "optional"] = "optional"
     threads_per_core: Count | None = Field(None, description="--threads-per-core, where SLURM counts threads as CPUs")
@@ -248,12 +250,17 @@ class ClusterConfig(Section):
     info: Info = Info()
 
     def evidence_of(self, path: str) -> Evidence | None:
-        """How sure a fact is: the entry of the longest path that ``path`` begins with."""
+        """How sure a fact is: the entry of the longest path that ``path`` begins with, ``*`` standing for any one step."""
         steps = path.split(".")
-        for length in range(len(steps), -1, -1):
-            if found := self.evidence.get(".".join(steps[:length])):
-                return found
-        return None
+        found: Evidence | None = None
+        best = (-1, 0)
+        for key, evidence in self.evidence.items():
+            wanted = key.split(".") if key else []
+            rank = (len(wanted), -wanted.count("*"))
+            fits = len(wanted) <= len(steps) and all(w in ("*", s) for w, s in zip(wanted, steps, strict=False))
+            if fits and rank > best:
+                found, best = evidence, rank
+        return found
 
 
 def purposes(cluster: Any) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from longview.cluster.checks import CHECKS as PREFLIGHT
 from longview.cluster.request import devices_of, node_of
 from longview.config.signature import ROOMS
 from longview.config.validate import Unknown
@@ -22,10 +23,16 @@ from longview.errors import LongviewError, Problem
 Check = Callable[[Any], Iterator[Problem]]
 
 
-def run_checks(experiment: Any) -> list[Problem]:
-    """Every check on a tree; a check that needs a value which is wrong says nothing."""
+def run_checks(experiment: Any, *, stored: bool = False) -> list[Problem]:
+    """Every check on a tree; a check that needs a value which is wrong says nothing.
+
+    Args:
+        experiment: The tree, typed, possibly partial.
+        stored: Whether it is a run's own config.yaml: what was asked of the cluster was judged when the run was made, against
+            facts and evidence that are not part of it.
+    """
     found: list[Problem] = []
-    for check in (*CHECKS, *_rules(experiment)):
+    for check in (*CHECKS, *(() if stored else PREFLIGHT), *_rules(experiment)):
         try:
             found.extend(check(experiment))
         except Unknown:
@@ -113,17 +120,43 @@ def _precision(experiment: Any) -> Iterator[Problem]:
 
 
 def _strategy(experiment: Any) -> Iterator[Problem]:
-    world = experiment.resources.nodes * devices_of(experiment)
-    if experiment.strategy.name == "single" and world > 1:
+    chosen, world = experiment.strategy, experiment.resources.nodes * devices_of(experiment)
+    if chosen.name == "single" and world > 1:
         yield Problem(
             "strategy.name", f"'single' is one process, but nodes x devices is {world}; give strategy=ddp or strategy=auto"
         )
+    if chosen.name in ("fsdp", "deepspeed") and experiment.trainer.precision == "16-mixed":
+        text = f"'16-mixed' cannot be combined with strategy '{chosen.name}'; give bf16-mixed or 32"
+        yield Problem("trainer.precision", text)
+    if chosen.name != "deepspeed":
+        return
+    if importlib.util.find_spec("deepspeed") is None:
+        yield Problem("strategy.name", "the package deepspeed is not installed; pip install deepspeed, or give strategy=fsdp")
+    if chosen.stage is None:
+        yield Problem("strategy.stage", "null; give strategy=deepspeed_1, deepspeed_2 or deepspeed_3")
+    if experiment.trainer.precision == "64":
+        yield Problem("trainer.precision", "'64' cannot be combined with strategy 'deepspeed'; give 32 or bf16-mixed")
+    if chosen.offload_parameters and chosen.stage in (1, 2):
+        text = f"stage {chosen.stage} does not divide the weights, so they cannot leave the GPU; give strategy=deepspeed_3"
+        yield Problem("strategy.offload_parameters", text)
+    for name in ("offload_optimizer", "offload_parameters"):
+        if getattr(chosen, name) and accelerator(experiment) == "cpu":
+            yield Problem(f"strategy.{name}", "moves state from a GPU to the CPU's memory, and this run has no GPU; give false")
 
 
 def _unused(experiment: Any) -> Iterator[Problem]:
-    if experiment.strategy.find_unused_parameters and experiment.strategy.name != "ddp":
-        text = f"strategy '{experiment.strategy.name}' has no such setting; give strategy=ddp with it"
-        yield Problem("strategy.find_unused_parameters", text)
+    owners = {
+        "find_unused_parameters": "ddp",
+        "min_unit": "fsdp",
+        "stage": "deepspeed",
+        "offload_optimizer": "deepspeed",
+        "offload_parameters": "deepspeed",
+    }
+    for option, owner in owners.items():
+        if getattr(experiment.strategy, option) and experiment.strategy.name != owner:
+            file = "deepspeed_1, deepspeed_2 or deepspeed_3" if owner == "deepspeed" else owner
+            text = f"strategy '{experiment.strategy.name}' has no such setting; give strategy={file} with it"
+            yield Problem(f"strategy.{option}", text)
 
 
 def _length(experiment: Any) -> Iterator[Problem]:

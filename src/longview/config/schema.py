@@ -128,10 +128,18 @@ class TrainerConfig(Section):
 
 
 class StrategyConfig(Section):
-    """How several processes share the work."""
+    """How several processes share the work; an option belongs to the one strategy it names."""
 
-    name: Literal["auto", "single", "ddp"] = Field(description="auto: single for one process, ddp for several")
+    name: Literal["auto", "single", "ddp", "fsdp", "deepspeed"] = Field(
+        description="auto: single for one process, ddp for several; fsdp and deepspeed divide the model's state too"
+    )
     find_unused_parameters: bool = Field(False, description="ddp only: allow parameters without a gradient")
+    min_unit: Count | None = Field(None, description="fsdp only: a repeated block of so many weights is gathered by itself")
+    stage: Literal[1, 2, 3] | None = Field(
+        None, description="deepspeed only: divide 1 the optimizer's state, 2 and the gradients, 3 and the weights"
+    )
+    offload_optimizer: bool = Field(False, description="deepspeed only: keep the optimizer's state in the CPU's memory")
+    offload_parameters: bool = Field(False, description="deepspeed stage 3 only: keep the weights in the CPU's memory")
 
 
 class WandbConfig(Section):

@@ -99,9 +99,7 @@ def patched(tree: dict[str, Any], argument: Argument) -> dict[str, Any] | None:
     OmegaConf copies a tree node by node, which costs more than all the rest of composing; points of a sweep mostly differ in
     single values.
     """
-    if argument.kind != "value" or _depends(argument.value) or isinstance(argument.value, dict):
-        return None
-    if not isinstance(argument.value, (str, int, float, bool, list, type(None))):
+    if argument.kind != "value" or _depends(argument.value) or not _plain(argument.value):
         return None
     path = argument.key.split(".")
     changed = node = dict(tree)
@@ -113,12 +111,24 @@ def patched(tree: dict[str, Any], argument: Argument) -> dict[str, Any] | None:
         node = node[step]
     if "[" in path[-1] or not all(isinstance(key, str) for key in node):
         return None
-    node[path[-1]] = _copied(argument.value)
+    node[path[-1]] = _merged(node.get(path[-1]), argument.value)
     return changed
 
 
-def _copied(value: Any) -> Any:
-    return [_copied(v) for v in value] if isinstance(value, list) else value
+def _plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _plain(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(_plain(v) for v in value)
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """A mapping is merged into a mapping; everything else replaces what was there."""
+    if isinstance(new, dict):
+        base = old if isinstance(old, dict) else {}
+        return {**base, **{k: _merged(base.get(k), v) for k, v in new.items()}}
+    return [_merged(None, v) for v in new] if isinstance(new, list) else new
 
 
 def resolved(config: Any, problems: list[Problem]) -> dict[str, Any]:
