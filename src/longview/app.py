@@ -85,7 +85,13 @@ def _main(arguments: list[str], conf: Path | None) -> int:
     sweep = checker.sweep(options.overrides) if options.multirun else checker.single(options.overrides)
     from longview.launch.start import start
 
-    return start(sweep, arguments, several=options.multirun)
+    code = start(sweep, arguments, several=options.multirun)
+    first = sweep.points[0].config
+    if code == OK and first.launch.wait and first.cluster.scheduler == "slurm" and not first.launch.dry_run:
+        from longview.commands.wait import wait
+
+        return wait(sweep)
+    return code
 
 
 def _misused(options: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The ``longview`` command: what does not train. Nothing here imports torch."""
+"""The ``longview`` command: what does not train. Nothing here imports torch; every subcommand is imported when it is called."""
 
 from __future__ import annotations
 
@@ -12,15 +12,28 @@ from longview.app import BAD_INPUT, OK, guarded
 from longview.errors import ConfigError, Problem
 
 _HELP = """\
-examples:
-  longview check                                       is the default experiment sound?
+before a run:
+  longview doctor cluster=juwels                       is this machine, and this cluster, as the files say?
   longview check model=manta data=breakfast seed=1     compose and check; nothing is run or written
   longview check seed=1,2,3 model=manta,repeat_last -m every point of a sweep
   longview data check data=breakfast data.root=/data/breakfast
   longview schema --out schema.json                    JSON schema of the whole tree, for your editor
 
-runs are started with `python run.py`, which takes the same arguments: see `python run.py --help`.
-exit codes: 0 ok, 2 bad input (all that is wrong is listed), 130 interrupted.
+while it runs, from any shell, also after a logout:
+  longview status -w                                   what waits, runs, has finished or is broken, live
+  longview logs 3f9a -f                                what rank 0 of run 3f9a... prints, across requeues
+  longview why 3f9a                                    why it failed, or why it does not start, and what to do
+  longview cancel 3f9a          longview resume 3f9a   end it; let it go on from its last checkpoint
+
+when it is done:
+  longview table                                       the newest sweep's results, mean and deviation over seeds
+  longview open 3f9a --figures                         where its results, logs, figures and checkpoints are
+  longview export 3f9a                                 its weights as one plain checkpoint
+
+runs are started with `python run.py`, which takes the same arguments as check: see `python run.py --help`.
+a sweep or run is named by its path, its id or the beginning of it, its folder's name or its SLURM job; without a name it is
+the newest. Runs are looked for in --root <folder>, else $LONGVIEW_RUNS, else ./runs.
+exit codes: 0 ok, 1 something failed, 2 bad input (all that is wrong is listed), 130 interrupted.
 """
 
 
@@ -48,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     from longview import __version__
 
     raw = argparse.RawDescriptionHelpFormatter
-    text = "Check experiments and data, and read what came out."
+    text = "Check experiments and data, follow runs, and read what came out."
     parser = argparse.ArgumentParser("longview", description=text, epilog=_HELP, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"longview {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -67,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     whole = inner.add_parser("check", help="read a data set once and report every malformed file", allow_abbrev=False)
     whole.add_argument("overrides", nargs="*", metavar="key=value", help="data=<option> data.root=<folder> ...")
     whole.set_defaults(run=_data_check)
+
+    from longview.commands import arguments
+
+    arguments.add(commands)
     return parser
 
 
@@ -76,7 +93,7 @@ def _check(options: argparse.Namespace) -> int:
 
     checker = Checker()
     if options.multirun:
-        _, points = checker.sweep(options.overrides)
+        points = checker.sweep(options.overrides).points
         print(f"ok: {len(points)} point{'' if len(points) == 1 else 's'}")
         for i, point in enumerate(points, 1):
             print(f"  [{i}/{len(points)}] {' '.join(point.overrides)}")

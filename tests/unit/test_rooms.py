@@ -13,8 +13,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 ROOMS = {
-    "app": {"config", "launch"},
-    "cli": {"app", "cluster", "config", "data", "launch", "runs"},
+    "app": {"commands", "config", "launch"},
+    "cli": {"app", "commands", "config", "data"},
+    "commands": {"app", "cluster", "config", "data", "engine", "launch", "runs"},
     "config": {"cluster"},
     "cluster": set[str](),
     "launch": {"cluster", "config", "engine", "runs"},

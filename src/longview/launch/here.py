@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from longview.config.experiment import CheckedExperiment, Sweep
 from longview.errors import LongviewError
-from longview.launch.identity import point_of, sweep_id, sweep_name
+from longview.launch.identity import place_of, point_of, sweep_id, sweep_name
 from longview.launch.local import run_in, said
 from longview.launch.pin import pinned
 from longview.launch.plan import Run
@@ -23,16 +22,15 @@ OK, FAILED, STOPPED = 0, 1, 130
 def sweep_here(sweep: Sweep, argv: Sequence[str]) -> int:
     """Run every point that is not finished; one that fails does not end the sweep. Returns the exit code."""
     launch = sweep.points[0].config.launch
-    identity = sweep_id(sweep)
-    directory = SweepDirectory(Path(sweep.points[0].config.run.root).absolute() / f"{sweep_name(sweep)}-{identity}")
+    directory, identity = SweepDirectory(place_of(sweep)), sweep_id(sweep)
     runs = list({run.point.id: run for run in (Run(point_of(sweep, e, identity), e) for e in sweep.points)}.values())
     points = [run.point for run in runs]
     _record(directory, sweep, points, argv, identity)
-    known = standings(directory, points, scheduled=False)
+    known = standings(directory, {point.id for point in points})
     failed: list[str] = []
     begun = 0
     for i, run in enumerate(runs, 1):
-        point, standing = run.point, known[run.point.id]
+        point, standing = run.point, known.get(run.point.id, Standing.NEW)
         shown = " ".join(f"{key}={value}" for key, value in point.values.items()) or "(no overrides)"
         head = f"{'' if i == 1 else chr(10)}[{i}/{len(points)}] {shown}"
         if standing is Standing.FINISHED:

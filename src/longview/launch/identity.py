@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from longview.config.experiment import CheckedExperiment, Sweep
@@ -47,6 +48,11 @@ def sweep_name(sweep: Sweep) -> str:
     names = {point.name for point in sweep.points}
     named = first.config.launch.sweep or (names.pop() if len(names) == 1 else first.config.task.name)
     return _clean(str(named))
+
+
+def place_of(sweep: Sweep) -> Path:
+    """The sweep's directory, absolute."""
+    return Path(sweep.points[0].config.run.root).absolute() / f"{sweep_name(sweep)}-{sweep_id(sweep)}"
 
 
 def point_of(sweep: Sweep, experiment: CheckedExperiment, identity: str) -> Point:

@@ -66,22 +66,22 @@ def submit(script: Path, uid: str, *, pauses: Sequence[float] = PAUSES, say: Cal
             break
         (say or _say)(f"SLURM does not answer ({said.splitlines()[-1]}); trying again in {pause:.0f} s")
         time.sleep(pause)
-        if lost and (found := find(uid)):
+        if lost and (found := find(uid)[1]):
             return found
-    if lost and (found := find(uid)):
+    if lost and (found := find(uid)[1]):
         return found
     raise SbatchError(f"SLURM does not answer: {said}", lost=lost)
 
 
-def find(uid: str) -> str | None:
-    """Id of the job whose comment is ``uid``; None if there is none or nobody can say."""
+def find(uid: str) -> tuple[bool, str | None]:
+    """Whether SLURM could be asked, and the id of the job whose comment is ``uid``."""
     try:
         done = _called(["squeue", "--noheader", "--me", "--states=all", "--format=%A %k"])
     except SbatchError:
-        return None
+        return False, None
     lines = (line.split(maxsplit=1) for line in done.stdout.splitlines())
     jobs = sorted({int(words[0]) for words in lines if len(words) == 2 and words[1].strip() == uid})
-    return str(jobs[0]) if jobs else None
+    return done.returncode == 0, str(jobs[0]) if jobs else None
 
 
 def _called(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,11 @@ def start(sweep: Sweep, argv: Sequence[str], *, several: bool) -> int:
     if len(names) > 1:
         raise ConfigError([Problem("cluster", f"a sweep goes to one cluster, not to {', '.join(names)}")])
     if first.config.cluster.scheduler == "slurm":
-        return _again(first) if first.config.run.resume or first.config.run.test else _submit(sweep, argv)
+        if first.config.run.resume or first.config.run.test:
+            return _again(first)
+        from longview.launch.submit import submit
+
+        return submit(sweep, argv)
     for warning in dict.fromkeys(w for point in sweep.points for w in point.warnings):
         print(f"warning: {warning}", file=sys.stderr)
     if first.config.launch.dry_run:
@@ -35,12 +39,6 @@ def start(sweep: Sweep, argv: Sequence[str], *, several: bool) -> int:
     from longview.launch.local import launch
 
     return launch(first, argv=argv)
-
-
-def _submit(sweep: Sweep, argv: Sequence[str]) -> int:
-    from longview.launch.submit import submit
-
-    return submit(sweep, argv)
 
 
 def _again(experiment: CheckedExperiment) -> int:

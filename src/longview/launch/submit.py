@@ -12,10 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from longview.config.experiment import CheckedExperiment, Checker, Sweep
-from longview.errors import ConfigError, Problem
+from longview.config.experiment import Checker, Sweep
 from longview.launch import dryrun, sbatch, snapshot
-from longview.launch.identity import point_of, sweep_id, sweep_name
+from longview.launch.identity import place_of, point_of, sweep_id, sweep_name
 from longview.launch.lock import locked
 from longview.launch.pin import pinned
 from longview.launch.plan import Chunk, Run, chunks
@@ -34,9 +33,8 @@ def submit(sweep: Sweep, argv: Sequence[str]) -> int:
         LongviewError: With everything that keeps it from being submitted; nothing was written then.
     """
     launch = sweep.points[0].config.launch
-    root = Path(sweep.points[0].config.run.root).absolute()
-    identity = sweep_id(sweep)
-    directory = SweepDirectory(root / f"{sweep_name(sweep)}-{identity}")
+    directory, identity = SweepDirectory(place_of(sweep)), sweep_id(sweep)
+    root = directory.path.parent
     runs = _unique([Run(point_of(sweep, e, identity), e) for e in sweep.points])
     chosen = _choose(directory, runs, retry=launch.retry, at_most=launch.at_most)
     code = snapshot.read()
@@ -63,7 +61,7 @@ def submit(sweep: Sweep, argv: Sequence[str]) -> int:
             code.write(root)
             _write(directory, sweep, argv, identity, chosen, written)
             for chunk, job in zip(plan, jobs, strict=True):
-                _submit(directory, chunk, job, code.hash, written)
+                _submit(directory, chunk, job, code.hash, answers.site.config.get("ClusterName"), written)
         except BaseException:
             written.take_back()
             raise
@@ -105,7 +103,7 @@ def resubmit(directory: SweepDirectory, run_ids: Sequence[str], mode: str = "fit
         written = _Written(directory)
         try:
             for (code, chunk), job in zip(everything, made, strict=True):
-                _submit(directory, chunk, job, code, written)
+                _submit(directory, chunk, job, code, answers.site.config.get("ClusterName"), written)
         except BaseException:
             written.take_back()
             raise
@@ -124,7 +122,7 @@ def _unique(runs: Sequence[Run]) -> list[Run]:
 
 def _choose(directory: SweepDirectory, runs: Sequence[Run], *, retry: bool, at_most: int | None) -> list[Run]:
     """What is to be submitted; what is left out is said."""
-    known = standings(directory, [run.point for run in runs], scheduled=True) if directory.record_file.is_file() else {}
+    known = standings(directory, {run.point.id for run in runs}) if directory.record_file.is_file() else {}
     by: dict[Standing, list[Run]] = {}
     for run in runs:
         by.setdefault(known.get(run.point.id, Standing.NEW), []).append(run)
@@ -212,20 +210,16 @@ def _write(
             RunDirectory.make(path, about, text, durable=False)
             written.runs[run.point.id] = path
     new = [run.point for run in runs if run.point.id not in {p.id for p in known}]
-    directory.write({**record, "keys": sweep.keys, "cluster": _cluster(sweep.points), "command": list(argv)}, [*known, *new])
+    directory.write(
+        {**record, "keys": sweep.keys, "cluster": sweep.points[0].config.cluster.name, "command": list(argv)}, [*known, *new]
+    )
 
 
-def _cluster(points: Sequence[CheckedExperiment]) -> str:
-    names = {p.config.cluster.name for p in points}
-    if len(names) > 1:
-        raise ConfigError([Problem("cluster", f"a sweep goes to one cluster, not to {', '.join(sorted(names))}")])
-    return names.pop()
-
-
-def _submit(directory: SweepDirectory, chunk: Chunk, job: Job, code: str, written: _Written) -> None:
+def _submit(directory: SweepDirectory, chunk: Chunk, job: Job, code: str, slurm: str | None, written: _Written) -> None:
     ids = [run.point.id for run in chunk.runs]
     listed, script = Path(f"{job.stem}.txt"), directory.script(job.number)
     request = {**asdict(chunk.request), "time": chunk.request.time.total_seconds() if chunk.request.time else None}
+    request |= {"slurm_cluster": slurm, "account": None}  # names of accounts are not kept on disk
     pending = Submission(
         job.number, job.uid, "submitting", None, job.count > 1, ids, chunk.request.cluster, request, code, _now()
     )

@@ -29,7 +29,6 @@ import yaml
 
 from longview.errors import LongviewError
 
-
 HEADER = "# The resolved configuration of this run. Continue it with: python run.py run.resume=<this directory>\n"
 
 

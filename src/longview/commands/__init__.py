@@ -1,0 +1,1 @@
+"""The subcommands of ``longview`` that follow runs: one module each, imported only when asked for."""

@@ -1,0 +1,119 @@
+"""How the commands print: columns that fit the terminal, colour where it is wanted; a pipe gets the same as plain text."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from longview.runs.status import Kind
+
+_CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36", "bold": "1", "dim": "2"}
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+COLOURS = {
+    Kind.NEW: "dim",
+    Kind.PENDING: "yellow",
+    Kind.STARTING: "cyan",
+    Kind.RUNNING: "blue",
+    Kind.FINISHED: "green",
+    Kind.UNKNOWN: "magenta",
+    Kind.STOPPED: "yellow",
+    Kind.CANCELLED: "yellow",
+}
+"""Every other state is red."""
+
+
+def coloured() -> bool:
+    """Whether stdout is a terminal whose user wants colour (no-color.org)."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, style: str, on: bool) -> str:
+    """``text`` in a colour of ``_CODES``, if ``on``."""
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if on and style and text else text
+
+
+def state_style(kind: Kind) -> str:
+    """Colour of a state."""
+    return COLOURS.get(kind, "red")
+
+
+def length(text: str) -> int:
+    """Characters of a text as they are seen."""
+    return len(_ANSI.sub("", text))
+
+
+def width() -> int | None:
+    """Columns of the terminal; None where output goes to a file or pipe and nothing is to be cut."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def cut(text: str, room: int) -> str:
+    """At most ``room`` characters, the end replaced by dots."""
+    return text if len(text) <= room else f"{text[: max(0, room - 2)]}.."
+
+
+def columns(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    limit: int | None = None,
+    flexible: str = "",
+) -> list[str]:
+    """Lines of a table.
+
+    Args:
+        heads: Column heads; a column that is empty in every row is left out.
+        rows: Cells, already painted.
+        right: Heads of columns set to the right.
+        limit: Width that must be kept; None: none.
+        flexible: Head of the column that is cut first when there is too little room; the last column is cut next.
+    """
+    kept = [i for i, head in enumerate(heads) if any(row[i] for row in rows) or not rows]
+    names = [heads[i] for i in kept]
+    cells = [[row[i] for i in kept] for row in rows]
+    widths = [max([length(name), *(length(row[i]) for row in cells)]) for i, name in enumerate(names)]
+    if limit is not None:
+        _narrow(widths, names, limit, flexible)
+    lines = []
+    for row in [names, *cells]:
+        parts = []
+        for i, text in enumerate(row):
+            if length(text) > widths[i]:
+                text = cut(_ANSI.sub("", text), widths[i])
+            space = " " * (widths[i] - length(text))
+            parts.append(f"{space}{text}" if names[i] in right else f"{text}{space}")
+        lines.append("  ".join(parts).rstrip())
+    return lines
+
+
+def _narrow(widths: list[int], names: Sequence[str], limit: int, flexible: str) -> None:
+    places = [names.index(flexible)] if flexible in names else []
+    for least in (24, 10):
+        for i in [*places, len(widths) - 1]:
+            over = sum(widths) + 2 * (len(widths) - 1) - limit
+            widths[i] = max(min(least, widths[i]), widths[i] - max(0, over))
+
+
+def short(path: str | Path) -> str:
+    """A path relative to the current directory where it lies below it."""
+    try:
+        return os.path.join(".", Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def number(value: object) -> str:
+    """A metric with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, (int, float)) else ""
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

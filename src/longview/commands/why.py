@@ -1,0 +1,64 @@
+"""``longview why``: in plain words, why a run ended, or why it does not start."""
+
+from __future__ import annotations
+
+import argparse
+
+from longview.commands.show import coloured, paint, plural, state_style
+from longview.runs.diagnose import Diagnosis, diagnose, grouped
+from longview.runs.find import find, root_of
+from longview.runs.look import Seen, look
+from longview.runs.status import Kind, counts
+
+OK = 0
+_SHOWN = 8
+"""Runs named for one cause."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    groups = find(options.names, root_of(options.root))
+    colour = coloured()
+    view = look([run for group in groups for run in group.runs])
+    if view.problem:
+        print(paint(f"SLURM could not be asked ({view.problem}): what follows is what the files tell\n", "dim", colour))
+    if len(view.seen) == 1:
+        print("\n".join(one(view.seen[0], diagnose(view.seen[0], view.now), colour)))
+        return OK
+    of_interest = [seen for seen in view.seen if seen.state.kind not in (Kind.FINISHED, Kind.RUNNING, Kind.STARTING)]
+    of_interest += [seen for seen in view.seen if seen.state.kind is Kind.RUNNING and seen.state.detail.startswith("no progress")]
+    summary = ", ".join(f"{n} {kind.value}" for kind, n in counts([s.state for s in view.seen]).items())
+    print(f"{', '.join(group.name for group in groups)}: {plural(len(view.seen), 'run')}: {summary}")
+    if not of_interest:
+        print("nothing is wrong")
+    for title, members in grouped([(seen, diagnose(seen, view.now)) for seen in of_interest]):
+        print("\n" + "\n".join(_group(title, members, colour)))
+    return OK
+
+
+def one(seen: Seen, found: Diagnosis, colour: bool) -> list[str]:
+    """The diagnosis of one run."""
+    state = paint(seen.state.kind.value, state_style(seen.state.kind), colour)
+    text = [f"{seen.run.id}  {seen.run.label}  {state}", paint(found.title, "bold", colour)]
+    if found.where:
+        text.append(f"  where:    {found.where}")
+    if found.error:
+        first, *rest = found.error.splitlines()
+        text += [f"  error:    {first}", *(f"            {line}" for line in rest[:12])]
+    if found.frame:
+        text.append(f"  at:       {found.frame}")
+    text += [f"  {'          ' if i else 'also:     '}{note}" for i, note in enumerate(found.notes)]
+    if found.advice:
+        text.append(f"  to do:    {found.advice}")
+    return text
+
+
+def _group(title: str, members: list[tuple[Seen, Diagnosis]], colour: bool) -> list[str]:
+    text = [paint(f"{plural(len(members), 'run')}: {title}", "bold", colour)]
+    for seen, found in members[:_SHOWN]:
+        said = next(iter(found.error.splitlines()), "") or (found.notes[0] if found.notes else "")
+        text.append("  " + "  ".join(part for part in (seen.run.id, seen.run.label, found.where, said) if part))
+    if len(members) > _SHOWN:
+        text.append(f"  ... and {len(members) - _SHOWN} more")
+    advice = members[0][1].advice
+    return [*text, f"  to do: {advice}"] if advice else text

@@ -1,0 +1,236 @@
+"""Why a run ended, or why it does not start: a cause, where it struck, what was said, what to do."""
+
+from __future__ import annotations
+
+import pwd
+import re
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from longview.runs import causes
+from longview.runs.causes import Cause, told_by
+from longview.runs.evidence import Failure, batch_text, failures, first_task, log_folder, placed, rank_logs, tail
+from longview.runs.look import Seen
+from longview.runs.reasons import reason_of
+from longview.runs.status import SILENCE, Kind, asked, first_line, span
+
+_SLURM: dict[Kind, Cause] = {
+    Kind.TIMEOUT: causes.TIMEOUT,
+    Kind.NODE_FAILURE: causes.NODE_FAILURE,
+    Kind.PREEMPTED: causes.PREEMPTED,
+    Kind.CANCELLED: causes.CANCELLED,
+}
+"""Endings that SLURM brings about, whatever the ranks say about it."""
+_SAID = (
+    (r"DUE TO TIME LIMIT", causes.TIMEOUT),
+    (r"DUE TO PREEMPTION", causes.PREEMPTED),
+    (r"DUE TO NODE FAILURE|DUE TO NodeFail", causes.NODE_FAILURE),
+)
+"""What slurmstepd writes into the log when SLURM ends a job."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is known about a run's end.
+
+    Attributes:
+        title: What ended it, or what it waits for.
+        advice: What to do.
+        where: Rank and node, as far as they are known.
+        error: The first error.
+        frame: The last line of own code in it.
+        notes: Further facts, one line each.
+    """
+
+    title: str
+    advice: str = ""
+    where: str = ""
+    error: str = ""
+    frame: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def diagnose(seen: Seen, now: float) -> Diagnosis:
+    """Why a run is where it is."""
+    kind = seen.state.kind
+    if kind is Kind.FINISHED:
+        return Diagnosis("it has finished", f"`longview open {seen.run.id}` shows where everything is")
+    if kind is Kind.NEW:
+        return Diagnosis("it was never submitted", "give the command of its sweep again: what is there already is left alone")
+    if kind is Kind.PENDING:
+        return _waits(seen, now)
+    if kind.alive:
+        return _runs(seen, now)
+    return _ended(seen)
+
+
+def _waits(seen: Seen, now: float) -> Diagnosis:
+    job = seen.state.job
+    if job is None or job.state == "SUSPENDED":
+        return Diagnosis(f"it waits: {seen.state.detail}", "nothing")
+    reason = reason_of(job.reason, seen.files.attempts)
+    advice = reason.advice.replace("<job>", job.id)
+    notes = [f"SLURM's word: {job.reason}, job {job.id}"] if job.reason else [f"job {job.id}"]
+    if job.start is not None and job.start > now:
+        notes.append(f"SLURM expects it to start in {span(job.start - now)}")
+    if seen.files.attempts:
+        notes.append(
+            f"attempt {seen.files.attempts} ended as {seen.files.attempt.get('outcome', 'unknown')}; it goes on from there"
+        )
+    return Diagnosis(f"it {'will not start' if reason.never else 'waits'}: {reason.words}", advice, notes=notes)
+
+
+def _runs(seen: Seen, now: float) -> Diagnosis:
+    beat, progress = seen.files.alive, seen.files.progress
+    where = f"on {seen.state.job.nodes}" if seen.state.job and seen.state.job.nodes else ""
+    if beat is None:
+        return Diagnosis(
+            "its job has begun; the run has not spoken yet", "`longview logs --batch` shows how far the job is", where
+        )
+    last = f"last sign of life {span(now - beat)} ago"
+    step = f", step {progress['step']}" if isinstance(progress.get("step"), int) else ""
+    if now - beat > SILENCE:
+        advice = "a long batch or checkpoint, or a hang: `longview logs --rank all -n 5` shows which rank is behind; if it hangs,"
+        return Diagnosis(
+            "it runs, but does not move", f"{advice} `longview cancel`, then `longview resume`", where, notes=[f"{last}{step}"]
+        )
+    return Diagnosis("it is running", "nothing is wrong", where, notes=[f"{last}{step}"])
+
+
+def _ended(seen: Seen) -> Diagnosis:
+    text = batch_text(seen)
+    found = failures(seen)
+    first = placed(found[0], seen) if found else None
+    cause = _cause(seen, first, text)
+    task = first_task(text, {failure.rank for failure in found if failure.secondary})
+    shown = first if cause not in _SLURM.values() else None
+    if shown and shown.secondary and task:
+        shown = task  # the rank that did not live to say anything
+    error = shown.error.strip() if shown else _said(cause, text)
+    logs = log_folder(seen)
+    notes = [*_notes(seen, cause, found), *([f"logs: {logs}"] if logs else [])]
+    advice = cause.advice
+    if seen.files.job is None:
+        advice = advice.replace("`longview resume` puts it back; it goes on", "`longview resume` goes on")
+    return Diagnosis(cause.title, advice, _where(shown or task, seen), error, shown.frame if shown else "", notes)
+
+
+def _cause(seen: Seen, first: Failure | None, text: str) -> Cause:
+    kind, code = seen.state.kind, seen.files.code
+    if kind is Kind.OUT_OF_MEMORY:
+        gpu = first is not None and told_by(first.error, [causes.GPU_MEMORY])
+        return causes.GPU_MEMORY if gpu else causes.OUT_OF_MEMORY
+    if kind in _SLURM:
+        return _SLURM[kind]
+    logs = "\n".join(tail(path, 16384) for _, path in rank_logs(seen))
+    for pattern, cause in _SAID:  # in the step's log, too: slurmstepd writes where its children do
+        if re.search(pattern, text) or re.search(pattern, logs):
+            return cause
+    if kind is Kind.UNKNOWN:
+        return causes.UNKNOWN
+    if first is not None and not first.secondary:
+        return _of_error(first, code)
+    if said := told_by("\n".join(_own_lines(text)), [*causes.TEXTS, causes.BAD_INPUT]):
+        return said
+    if code == 137 or _killed(text):
+        return causes.OUT_OF_MEMORY if told_by(f"{text}\n{logs}", [causes.OUT_OF_MEMORY]) else causes.KILLED
+    if code in causes.CODES and code != 2:
+        return causes.CODES[code]
+    if said := told_by(text) or (told_by(first.error) if first else told_by(logs)):
+        return said
+    if code == 2:
+        return causes.BAD_INPUT
+    if kind is Kind.STOPPED:
+        return causes.STOPPED
+    if kind is Kind.LOST:
+        return causes.LOST if seen.files.job else causes.PROCESS_LOST
+    if code is not None and 128 < code < 160:
+        return Cause(f"a signal ended it ({_signal(code)})", causes.UNEXPLAINED.advice)
+    return causes.UNEXPLAINED
+
+
+def _of_error(first: Failure, code: int | None) -> Cause:
+    """The cause of a rank's own error."""
+    if found := told_by(first.error) or told_by(first.traceback[-2000:], [causes.BAD_DATA]):
+        return found
+    return causes.BAD_INPUT if code == 2 or not first.traceback else causes.PYTHON
+
+
+def _own_lines(text: str) -> Iterable[str]:
+    """What the batch script itself complains about."""
+    return (line for line in text.splitlines() if line.startswith("longview: error:"))
+
+
+def _killed(text: str) -> bool:
+    task = first_task(text)
+    return bool(task and re.search(r"Killed|Out Of Memory", task.error))
+
+
+def _said(cause: Cause, text: str) -> str:
+    """The line of the batch log that tells the cause, else the batch script's own complaint."""
+    lines = text.splitlines()
+    told = next((line for line in lines if cause.pattern and re.search(cause.pattern, line)), "")
+    own = next(iter(_own_lines(text)), "").removeprefix("longview: error:").strip()
+    return own or told.removeprefix("srun: error:").strip()
+
+
+def _where(failure: Failure | None, seen: Seen) -> str:
+    host = failure.host if failure else ""
+    nodes = seen.state.job.nodes if seen.state.job else ""
+    rank = f"rank {failure.rank}" if failure and failure.rank is not None and (failure.rank or _several(seen)) else ""
+    place = f"on {host or nodes or seen.files.attempt.get('host') or ''}".removesuffix("on ")
+    return " ".join(part for part in (rank, place) if part)
+
+
+def _several(seen: Seen) -> bool:
+    return len(rank_logs(seen)) > 1
+
+
+def _notes(seen: Seen, cause: Cause, found: list[Failure]) -> list[str]:
+    notes = []
+    job = seen.state.job
+    if cause is causes.CANCELLED and job and job.by.isdecimal():
+        notes.append(f"by {user(int(job.by))}")
+    if cause is causes.STOPPED and (reason := asked(str(seen.files.attempt.get("reason") or ""))):
+        notes.append(reason)
+    if found and cause not in _SLURM.values():
+        others = sorted({f.rank for f in found if f.rank is not None} - ({found[0].rank} if not found[0].secondary else set()))
+        if others:
+            notes.append(f"{len(others)} more rank(s) failed after it: {', '.join(map(str, others[:8]))}")
+    if found and found[0].traceback and not found[0].secondary:
+        notes.append(f"traceback: {found[0].source}")
+    step = seen.files.progress.get("step")
+    if isinstance(step, int):
+        notes.append(f"it had come to step {step}")
+    code = seen.files.code
+    if code not in (None, 0, 130):  # 130 is the engine's own "stopped"
+        notes.append(f"exit code {code}{f' ({_signal(code)})' if code and code > 128 else ''}")
+    if seen.state.kind is Kind.UNKNOWN or (job is None and seen.state.detail):
+        notes.append(first_line(seen.state.detail))
+    return list(dict.fromkeys(notes))
+
+
+def user(number: int) -> str:
+    """Name of a user, else the number."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
+
+
+def _signal(code: int) -> str:
+    try:
+        return signal.Signals(code - 128).name
+    except ValueError:
+        return f"signal {code - 128}"
+
+
+def grouped(pairs: Iterable[tuple[Seen, Diagnosis]]) -> list[tuple[str, list[tuple[Seen, Diagnosis]]]]:
+    """Runs by cause, the commonest first; Python errors are told apart by their kind."""
+    groups: dict[str, list[tuple[Seen, Diagnosis]]] = {}
+    for seen, diagnosis in pairs:
+        kind = re.match(r"[\w.]+", diagnosis.error)
+        title = f"{diagnosis.title}: {kind[0]}" if diagnosis.title == causes.PYTHON.title and kind else diagnosis.title
+        groups.setdefault(title, []).append((seen, diagnosis))
+    return sorted(groups.items(), key=lambda item: -len(item[1]))
