@@ -64,7 +64,7 @@ def cpus_of(experiment: Any) -> int | None:
     if asked or node is None:
         return asked
     devices = devices_of(experiment)
-    if partition and partition.exclusive and node.cores:
+    if partition and partition.exclusive and node.cores and not node.cpus_per_gpu_exact:
         return max(1, node.cores // devices)
     if node.gpus and node.cpus_per_gpu:
         return node.cpus_per_gpu
@@ -155,7 +155,8 @@ def request_of(experiment: Experiment, *, account: str | None = None) -> Request
     """The request of a checked experiment; ``account`` where it was found by asking SLURM."""
     cluster, partition, node = experiment.cluster, partition_of(experiment), node_of(experiment)
     devices = devices_of(experiment)
-    gpus = devices if node is not None and node.gpus != 0 and cluster.gpu_directive else 0
+    given = bool(cluster.gpu_directive or (partition and partition.exclusive))  # whole nodes bring their GPUs unasked
+    gpus = devices if node is not None and node.gpus != 0 and given else 0
     options: dict[str, str | int | bool] = {}
     if gpus and cluster.gpu_directive:
         key, _, value = cluster.gpu_directive.partition("=")

@@ -50,7 +50,7 @@ class Answers:
         if not refused:  # else it would say the same in other words
             for script in dict.fromkeys(scripts):
                 taken, words = self.site.test_only(script)
-                if not taken:
+                if taken is False:  # None: SLURM did not answer this time
                     refused.append(Problem("sbatch --test-only", f"SLURM would refuse the job: {words}"))
         if refused:
             raise ConfigError(refused)
