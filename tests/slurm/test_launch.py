@@ -104,7 +104,7 @@ def test_two_nodes_of_every_site(twin: Twins, tmp_path: Path, cluster: str) -> N
     hosts = {line for r in range(4) if (line := (directory / "logs").glob(f"*/rank-{r}.log"))}
     assert len(hosts) == 4
     batch = next((directory / "logs").glob("*/batch.log")).read_text()
-    assert "ranks meet at 127.0.0.1:" in batch  # every node of a twin is this machine
+    assert "ranks meet at " in batch
     record = json.loads((directory / "run.json").read_text())
     nodes = site.run("sacct", "-nXP", "-j", str(ended(directory)["job"]), "-o", "NNodes,AllocTRES").stdout
     assert nodes.startswith("2|")
@@ -163,7 +163,7 @@ def test_dry_run_submits_and_writes_nothing(juwels: Twin, tmp_path: Path) -> Non
     ("arguments", "said"),
     [
         (["launch.account=nosuch"], "launch.account: 'nosuch' is not among your accounts; yours: twin"),
-        (["resources.time=30h"], "resources.time: 30"),
+        (["resources.time=30h"], "resources.time: 1-06:00:00 is more than"),
         (["cluster.partitions.gpu.partition=boster"], "SLURM has no partition 'boster'; did you mean 'booster'?"),
         (["launch.sbatch={reservation: nosuch}"], "SLURM would refuse the job"),
         (["resources.devices=5"], "resources.devices: 5"),
@@ -240,6 +240,9 @@ def test_a_controller_that_is_away_for_seconds(juwels: Twin, tmp_path: Path) -> 
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, out + err
     deadline = time.monotonic() + 60
+    while "idle" not in juwels.run("sinfo", "-h", "-p", "booster", "-o", "%t").stdout:  # its nodes have to register again
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
     while not (new := set(queue(juwels)) - before):
         assert time.monotonic() < deadline
         time.sleep(0.5)
@@ -317,10 +320,9 @@ def test_jobs_outlive_the_shell_and_can_be_continued_exactly(juwels: Twin, tmp_p
         time.sleep(0.2)
     assert "running" in longview(juwels, home, "status")
     longview(juwels, home, "cancel", directory.name, "-y")
-    ended(directory)
-    assert (directory / "checkpoints" / "last.ckpt").is_file(), logs(directory)
-    while queue(juwels) and str(sweep(home).all_submissions()[0].job) in queue(juwels):
+    while str(sweep(home).all_submissions()[0].job) in queue(juwels):
         time.sleep(0.2)
+    assert (directory / "checkpoints" / "last.ckpt").is_file(), logs(directory)
     longview(juwels, home, "resume", directory.name)
     assert ended(directory)["code"] == 0, logs(directory)
     twin_run = runs(whole)[0]

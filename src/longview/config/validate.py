@@ -16,7 +16,6 @@ from longview.config.source import SignatureError
 from longview.config.values import UNRESOLVED
 from longview.errors import Problem
 
-
 _SOUND: dict[tuple[type[BaseModel], str], BaseModel] = {}
 """Sections that were found sound: frozen, so points of a sweep that agree in one share it."""
 _REMEMBERED = 512
@@ -165,6 +164,8 @@ def _sound_values(schema: type[BaseModel], value: Mapping[str, Any]) -> dict[str
     sound = {}
     for key, info in schema.model_fields.items():
         if key not in value:
+            if not info.is_required():
+                sound[key] = info.get_default(call_default_factory=True)
             continue
         annotation = annotated(info)
         own = isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)

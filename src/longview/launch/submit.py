@@ -58,6 +58,7 @@ def submit(sweep: Sweep, argv: Sequence[str]) -> int:
     with locked(directory):
         written = _Written(directory)
         try:
+            written.code = None if code.place(root).is_dir() else code.place(root)
             code.write(root)
             _write(directory, sweep, argv, identity, chosen, written)
             for chunk, job in zip(plan, jobs, strict=True):
@@ -168,6 +169,7 @@ class _Written:
 
     def __init__(self, directory: SweepDirectory) -> None:
         self.directory = directory
+        self.code: Path | None = None
         self.runs: dict[str, Path] = {}
         self.files: list[Path] = []
         self.submitted: set[str] = set()
@@ -189,8 +191,11 @@ class _Written:
             write_atomically(self.directory.record_file, self.before)
         else:
             shutil.rmtree(self.directory.path, ignore_errors=True)
+        if self.code is not None and not self.submitted:
+            shutil.rmtree(self.code, ignore_errors=True)
+        for folder in (self.directory.path.parent / CODE, self.directory.path.parent):
             with suppress(OSError):
-                self.directory.path.parent.rmdir()
+                folder.rmdir()
 
 
 def _write(
