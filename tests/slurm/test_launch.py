@@ -36,14 +36,14 @@ def juwels(twin: Twins) -> Twin:
 
 def call(twin: Twin, folder: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A command of a user of the login node, in ``folder``."""
-    return subprocess.run(command, cwd=folder, env={**twin.environ, **env}, capture_output=True, text=True, timeout=PATIENCE)
+    env = {**twin.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **env}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def run(twin: Twin, folder: Path, *arguments: str, root: Path = ROOT, expect: int = 0, **env: str) -> tuple[str, str]:
     """run.py as a user of the login node, in ``folder``; returns what it printed."""
     folder.mkdir(exist_ok=True)
-    python = {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
-    done = call(twin, folder, sys.executable, str(root / "run.py"), *arguments, **python, **env)
+    done = call(twin, folder, sys.executable, str(root / "run.py"), *arguments, PYTHONPATH=str(root / "src"), **env)
     assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr
 
