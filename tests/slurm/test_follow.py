@@ -1,4 +1,4 @@
-"""What the follow commands say about jobs of a real SLURM: waiting, held, running, failed, cancelled, unknown to it, and silence."""
+"""What the follow commands say about jobs of a real SLURM: waiting, held, running, failed, cancelled, not known, silent."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_an_array_from_queue_to_end(juwels: Twin, tmp_path: Path, capsys: pytest
 
     expected = ["finished", "failed", "starting", "starting", "pending", "pending"]
     until(lambda: states() == expected, f"{expected}, not {states()}")
-    juwels.run("scontrol", "hold", f"{job}_5")
-    assert main(["why", str(paths[5]), f"{job}_5", "--root", str(tmp_path / "runs")]) == 0
+    juwels.run("scontrol", "uhold", f"{job}_5")
+    assert main(["why", f"{job}_5", "--root", str(tmp_path / "runs")]) == 0
     assert "held by you" in capsys.readouterr().out
     assert main(["cancel", f"{job}_2", "--root", str(tmp_path / "runs")]) == 0
     assert f"(job {job}_2, it was starting)" in capsys.readouterr().out
@@ -74,6 +74,7 @@ def test_an_array_from_queue_to_end(juwels: Twin, tmp_path: Path, capsys: pytest
     expected = ["finished", "failed", *["cancelled"] * 4]
     until(lambda: states() == expected, f"{expected}, not {states()}")
     assert juwels.run("squeue", "-h", "-j", job).stdout == ""
+    until(lambda: f"{job}_2" in ask_sacct([f"{job}_2"]).jobs, "accounting, which comes seconds later")
     record = ask_sacct([f"{job}_2"]).jobs[f"{job}_2"]
     assert (record.state, record.by) == ("CANCELLED", str(os.getuid()))
 

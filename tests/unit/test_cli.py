@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -168,7 +169,62 @@ def test_data_check_ignores_other_blocks_but_not_its_own(capsys: Output) -> None
 
 def test_help(capsys: Output) -> None:
     assert main([]) == 0
-    assert "longview data check data=breakfast" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    for text in ("longview data check data=breakfast", "longview status -w", "longview why 3f9a", "$LONGVIEW_RUNS"):
+        assert text in out
+    assert "_names" not in out
+    assert max(map(len, out.splitlines())) <= 130
+
+
+FOLLOW = ["status", "logs", "why", "cancel", "resume", "table", "open", "export", "doctor", "completion"]
+
+
+@pytest.mark.parametrize("command", FOLLOW)
+def test_help_of_a_subcommand_teaches_by_example(capsys: Output, command: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    out = capsys.readouterr().out
+    assert f"examples:\n  longview {command}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cancel"], "the following arguments are required: SWEEP|RUN"),
+        (["status", "--wach"], "unrecognized arguments: --wach"),
+        (["status", "-w", "0"], "invalid number of seconds value: '0'"),
+        (["logs", "--rank", "first"], "invalid rank value: 'first'"),
+        (["logs", "x", "--attempt", "1", "--job", "2"], "not allowed with argument"),
+        (["stauts"], "invalid choice: 'stauts'"),
+    ],
+)
+def test_a_wrong_command_line_is_bad_input(capsys: Output, arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_names_are_completed_in_a_real_shell(capsys: Output, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "20261120-063904-manta-kitchen-56914f"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 1\n")
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for words, place, expected in ((["longview", "sta"], 1, "status"), (["longview", "why", "56"], 2, "56914f")):
+        code = f'{script}\nCOMP_WORDS=({" ".join(words)}); COMP_CWORD={place}; _longview; echo "${{COMPREPLY[@]}}"'
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert done.stdout.strip() == expected, done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(capsys: Output, shell: str) -> None:
+    assert main(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in [*FOLLOW, "check", "schema", "data"])
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["schema"], ["check", "seed=abc"], []], ids=" ".join)

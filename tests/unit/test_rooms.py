@@ -145,7 +145,7 @@ def reached(start: list[str]) -> dict[str, str]:
 def light() -> list[str]:
     """What runs before a job does: commands, checks, launching, clusters, every data source and every rule."""
     sources = [yaml.safe_load(p.read_text())["_target_"].rpartition(".")[0] for p in (ROOT / "conf/data").glob("*.yaml")]
-    rooms = [m for m in MODULES if room(m) in ("app", "cli", "config", "cluster", "launch", "runs") or ".rules" in m]
+    rooms = [m for m in MODULES if room(m) in ("app", "cli", "commands", "config", "cluster", "launch", "runs") or ".rules" in m]
     return [*rooms, *sources, "longview.engine.__main__"]
 
 

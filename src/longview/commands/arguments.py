@@ -83,7 +83,7 @@ def add(commands: Any) -> None:
         "-w",
         "--watch",
         nargs="?",
-        type=_positive,
+        type=_seconds,
         const=5.0,
         metavar="SECONDS",
         help="live table, every 5 s if nothing else is said",
@@ -170,14 +170,18 @@ def _later(module: str, function: str = "run") -> Callable[[argparse.Namespace],
     return call
 
 
-def _positive(text: str) -> float:
-    value = float(text)
+def _seconds(text: str) -> float | str:
+    """A number of seconds; ``-w NAME`` is understood, too."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
     if not 0 < value < 86400:
         raise ValueError
     return value
 
 
-_positive.__name__ = "number of seconds"
+_seconds.__name__ = "number of seconds"
 
 
 def _count(text: str) -> int:

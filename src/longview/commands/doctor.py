@@ -130,6 +130,5 @@ def _show(name: str, sections: list[Section], rows: list[tuple[str, ...]]) -> No
     marks = [f.mark for _, found in sections for f in found]
     blocked, looks = marks.count("x"), marks.count("!")
     said = f"{blocked} thing{'s block' if blocked > 1 else ' blocks'} a run here" if blocked else "nothing blocks a run here"
-    console.print(
-        f"\n{said}{f'; {looks} worth a look' if looks else ''}   (ok fine, ! look, x blocks, - not known or not needed)"
-    )
+    console.print(f"\n{said}{f'; {looks} worth a look' if looks else ''}")
+    console.print("[dim]ok: fine, !: worth a look, x: blocks a run, -: not known or not needed[/dim]")

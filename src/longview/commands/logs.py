@@ -94,7 +94,7 @@ def _folder(seen: Seen, options: argparse.Namespace) -> str | None:
         raise LogsError(f"--attempt {options.attempt}: the run has had {seen.files.attempts} attempt(s)")
     record = read_json(f"{seen.run.path}/attempts/{options.attempt:03d}.json")
     began = seconds(record.get("started")) or 0.0
-    mine = [f for f in folders if os.path.basename(f).partition(".")[0] == record.get("job")]
+    mine = [f for f in folders if record.get("job") in (None, os.path.basename(f).partition(".")[0])]
     before = [f for f in mine if _opened(f) <= began + 1]
     return (before or mine or [None])[-1]  # type: ignore[list-item]
 

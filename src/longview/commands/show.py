@@ -64,7 +64,8 @@ def columns(
     *,
     right: Sequence[str] = (),
     limit: int | None = None,
-    flexible: str = "",
+    flexible: Sequence[str] = (),
+    spare: Sequence[str] = (),
 ) -> list[str]:
     """Lines of a table.
 
@@ -73,32 +74,48 @@ def columns(
         rows: Cells, already painted.
         right: Heads of columns set to the right.
         limit: Width that must be kept; None: none.
-        flexible: Head of the column that is cut first when there is too little room; the last column is cut next.
+        flexible: Heads of columns that are cut when there is too little room.
+        spare: Heads of columns that are left out, one after another, before others are cut very short.
     """
     kept = [i for i, head in enumerate(heads) if any(row[i] for row in rows) or not rows]
-    names = [heads[i] for i in kept]
-    cells = [[row[i] for i in kept] for row in rows]
-    widths = [max([length(name), *(length(row[i]) for row in cells)]) for i, name in enumerate(names)]
+    widths = {i: max([len(heads[i]), *(length(row[i]) for row in rows)]) for i in kept}
     if limit is not None:
-        _narrow(widths, names, limit, flexible)
+        kept = _narrow(kept, widths, heads, limit, flexible, spare)
     lines = []
-    for row in [names, *cells]:
+    for row in [heads, *rows]:
         parts = []
-        for i, text in enumerate(row):
-            if length(text) > widths[i]:
-                text = cut(_ANSI.sub("", text), widths[i])
+        for i in kept:
+            text = row[i] if length(row[i]) <= widths[i] else cut(_ANSI.sub("", row[i]), widths[i])
             space = " " * (widths[i] - length(text))
-            parts.append(f"{space}{text}" if names[i] in right else f"{text}{space}")
+            parts.append(f"{space}{text}" if heads[i] in right else f"{text}{space}")
         lines.append("  ".join(parts).rstrip())
     return lines
 
 
-def _narrow(widths: list[int], names: Sequence[str], limit: int, flexible: str) -> None:
-    places = [names.index(flexible)] if flexible in names else []
-    for least in (24, 10):
-        for i in [*places, len(widths) - 1]:
-            over = sum(widths) + 2 * (len(widths) - 1) - limit
-            widths[i] = max(min(least, widths[i]), widths[i] - max(0, over))
+def _narrow(
+    kept: list[int],
+    widths: dict[int, int],
+    heads: Sequence[str],
+    limit: int,
+    flexible: Sequence[str],
+    spare: Sequence[str],
+) -> list[int]:
+    """Cut columns and leave some out until the table is ``limit`` wide; returns the columns that stay."""
+
+    def over() -> int:
+        return sum(widths[i] for i in kept) + 2 * (len(kept) - 1) - limit
+
+    def cut_to(least: int) -> None:
+        for head in flexible:
+            for i in (i for i in kept if heads[i] == head):
+                widths[i] = max(min(least, widths[i]), widths[i] - max(0, over()))
+
+    cut_to(30)
+    for head in spare:
+        if over() > 0:
+            kept = [i for i in kept if heads[i] != head]
+    cut_to(10)
+    return kept
 
 
 def short(path: str | Path) -> str:

@@ -16,16 +16,22 @@ from longview.runs.records import seconds
 from longview.runs.status import Kind, State, counts, span
 
 OK = 0
+EVERY = 5.0
+"""Seconds between two looks with ``--watch``."""
 SWEEPS = 12
 """Sweeps shown without ``--all``, beside those that are not over."""
 ROWS = 60
 """Runs of a sweep shown without ``--all``; finished ones are left out first."""
 _HEADS = ("ID", "RUN", "STATE", "EPOCH", "STEP", "LEFT", "METRIC", "NODE", "TRY", "AGE", "JOB", "NOTE")
+_SPARE = ("TRY", "METRIC", "NODE", "AGE", "EPOCH", "JOB")
+"""Columns that a narrow terminal does without."""
 _RIGHT = ("EPOCH", "STEP", "LEFT", "TRY", "AGE")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    if isinstance(options.watch, str):  # `-w NAME`: the name is not a number of seconds
+        options.names, options.watch = [options.watch, *options.names], EVERY
     if options.watch is not None:
         _watch(options, max(1.0, options.watch))
     else:
@@ -87,7 +93,7 @@ def _sweeps(pairs: Sequence[tuple[Group, list[Seen]]], options: argparse.Namespa
             paint(f"{n} {kind.value}", state_style(kind), colour) for kind, n in counts([s.state for s in seen]).items()
         )
         rows.append([group.id, group.name, str(len(seen)), summary, span(now - group.created)])
-    text = columns(("ID", "SWEEP", "RUNS", "STATES", "AGE"), rows, right=("RUNS",), limit=width(), flexible="SWEEP")
+    text = columns(("ID", "SWEEP", "RUNS", "STATES", "AGE"), rows, right=("RUNS",), limit=width(), flexible=("SWEEP", "STATES"))
     left = len(pairs) - len(shown)
     return [*text, f"({left} older; --all shows them)"] if left else text
 
@@ -99,7 +105,7 @@ def _runs(pairs: Sequence[tuple[Group, list[Seen]]], options: argparse.Namespace
         shown = ([pair for pair in every if pair[1].state.kind is not Kind.FINISHED] or every)[:ROWS]
     several = len(pairs) > 1
     rows = [[group.name if several else "", *cells(seen, colour, now)] for group, seen in shown]
-    text = columns(("SWEEP", *_HEADS), rows, right=_RIGHT, limit=width(), flexible="RUN")
+    text = columns(("SWEEP", *_HEADS), rows, right=_RIGHT, limit=width(), flexible=("RUN", "NOTE", "SWEEP"), spare=_SPARE)
     if left := len(every) - len(shown):
         text.append(f"({plural(left, 'more run')}; --all shows them)")
     if broken := [pair for pair in every if pair[1].state.kind.dead]:

@@ -47,7 +47,7 @@ def lines(table: ResultTable, over: tuple[str, ...], colour: bool) -> list[str]:
         runs = row.runs[0] if len(row.runs) == 1 else ""
         of = f"{row.done}/{row.points}" if row.unfinished else str(row.points)
         rows.append([*(row.values[key] for key in table.keys), of, *scores, paint(left, "yellow", colour), runs])
-    text = columns(heads, rows, right=["n", *table.metrics], limit=width(), flexible="unfinished")
+    text = columns(heads, rows, right=["n", *table.metrics], limit=width(), flexible=("unfinished",))
     if any(score.std is not None for row in table.rows for score in row.scores.values()):
         text.append(f"mean ± standard deviation (n - 1) over {', '.join(over)}")
     elif not table.metrics:

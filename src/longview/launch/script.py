@@ -147,13 +147,13 @@ def _body(experiment: Experiment, request: Request, job: Job) -> str:
             *_stage(experiment, request, job),
             *_start(experiment, request, job),
             *experiment.cluster.teardown,
+            f'[ -s "{job.stem}-$job.out" ] || rm -f "{job.stem}-$job.out"  # nothing went wrong before the log was open',
             'exit "$code"',
         ]
     )
 
 
 def _find(job: Job) -> Iterator[str]:
-    early = f"{job.stem}-$job.out"
     yield from (
         "# which run this is",
         "job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}",
@@ -166,7 +166,7 @@ def _find(job: Job) -> Iterator[str]:
         'fail() { echo "longview: error: $*"; record 2; exit 2; }',
         '[ -d "$run" ] || { echo "longview: error: the run directory \'$run\' is gone"; exit 2; }',
         'rm -f "$run/exit.json"; mkdir -p "$logs" && exec > "$logs/batch.log" 2>&1 || exit 2',
-        f'[ -s "{early}" ] || rm -f "{early}"',
+        'export LONGVIEW_JOB="$job"',
         'echo "$(date -u +%FT%TZ) job $job (restart $restart) on $SLURM_JOB_NODELIST: $run"',
         f"code={shlex.quote(str(job.code))}",
         '[ -d "$code/src" ] || fail "the copy of the code, $code, is gone; submit the run again"',

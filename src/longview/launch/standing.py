@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import Enum
 
 from longview.runs.find import find
-from longview.runs.look import look
+from longview.runs.look import Seen, look
 from longview.runs.status import Kind
 from longview.runs.sweep import Submission, SweepDirectory
 
@@ -27,10 +27,13 @@ def standings(sweep: SweepDirectory, ids: Collection[str]) -> dict[str, Standing
     absent = _adopt(sweep)
     group = find([str(sweep.path)], sweep.path.parent)[0]
     view = look(run for run in group.runs if run.id in ids)
-    return {seen.run.id: Standing.NEW if seen.run.id in absent else _of(seen.state.kind) for seen in view.seen}
+    return {seen.run.id: Standing.NEW if seen.run.id in absent else _of(seen) for seen in view.seen}
 
 
-def _of(kind: Kind) -> Standing:
+def _of(seen: Seen) -> Standing:
+    kind, files = seen.state.kind, seen.files
+    if kind is Kind.STOPPED and not files.attempts and files.job is None and not files.submitting:
+        return Standing.NEW  # its directory was made, and then the command that made it ended
     if kind.alive:
         return Standing.ACTIVE
     if kind.dead:

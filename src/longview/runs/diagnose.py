@@ -154,7 +154,8 @@ def _of_error(first: Failure, code: int | None) -> Cause:
     """The cause of a rank's own error."""
     if found := told_by(first.error) or told_by(first.traceback[-2000:], [causes.BAD_DATA]):
         return found
-    return causes.BAD_INPUT if code == 2 or not first.traceback else causes.PYTHON
+    python = re.match(r"[A-Z][A-Za-z]*: ?", first.error)  # the engine names the class of what it did not raise itself
+    return causes.PYTHON if python and code != 2 else causes.BAD_INPUT
 
 
 def _own_lines(text: str) -> Iterable[str]:

@@ -239,6 +239,8 @@ class RunDirectory:
     def begin_attempt(self, mode: str) -> int:
         """Record that an attempt starts; returns its number. Raises RunDirectoryError if nothing can be written."""
         record = {"mode": mode, "started": _now(), "host": socket.gethostname(), "pid": os.getpid(), "outcome": "running"}
+        if job := os.environ.get("LONGVIEW_JOB"):
+            record["job"] = job
         try:
             self.attempts.mkdir(exist_ok=True)
             number = 1

@@ -51,25 +51,33 @@ def files_of(run: Run) -> Files:
 def look(runs: Iterable[Run]) -> View:
     """The state of every run."""
     pairs = [(run, files_of(run)) for run in runs]
-    elsewhere = _elsewhere(pairs)
+    now = time.time()
+    elsewhere, silent = _elsewhere(pairs)
     here = [(run, files) for run, files in pairs if run.path not in elsewhere]
-    queue = ask_squeue({job for run, files in here if needs_queue(files) for job in (*run.jobs, files.job) if job})
+    asked = {job for run, files in here if needs_queue(files) for job in (*run.jobs, files.job) if job}
+    queue = Answer(problem=silent) if silent and asked else ask_squeue(asked)
     gone = {str(files.job) for _, files in here if needs_accounting(files, queue)}
     accounting = ask_sacct(gone) if gone else NOT_ASKED
-    now = time.time()
 
     def seen(run: Run, files: Files) -> Seen:
-        asked = Answer(problem=elsewhere[run.path]) if run.path in elsewhere else queue
-        return Seen(run, files, state_of(files, asked, accounting, now))
+        answer = Answer(problem=elsewhere[run.path]) if run.path in elsewhere else queue
+        state = state_of(files, answer, accounting, now)
+        if state.kind.dead and files.attempt.get("outcome") not in ("finished", "failed", "stopped"):
+            files = files_of(run)  # it may have ended well between the look at its files and the answer of SLURM
+            state = state_of(files, answer, accounting, now)
+        return Seen(run, files, state)
 
     return View(tuple(seen(*pair) for pair in pairs), queue.problem or next(iter(elsewhere.values()), ""), now)
 
 
-def _elsewhere(pairs: Sequence[tuple[Run, Files]]) -> dict[str, str]:
-    """Path -> where its job is, for runs given to another SLURM than the one that answers here (sites share file systems)."""
+def _elsewhere(pairs: Sequence[tuple[Run, Files]]) -> tuple[dict[str, str], str]:
+    """Runs given to another SLURM than the one that answers here (sites share file systems): path -> where its job is.
+
+    And why this SLURM does not say its name, if it does not: then it need not be asked for more.
+    """
     named = {run.path: _slurm(run) for run, files in pairs if needs_queue(files) and _slurm(run)}
-    here = slurm_cluster() if named else None
-    return {path: f"its job is in {name}, this is {here}" for path, name in named.items() if here and name != here}
+    here, problem = slurm_cluster() if named else (None, "")
+    return {path: f"its job is in {name}, this is {here}" for path, name in named.items() if here and name != here}, problem
 
 
 def _slurm(run: Run) -> str:

@@ -196,8 +196,8 @@ def ask_sacct(jobs: Iterable[str]) -> Answer:
     return Answer(answer.jobs, problem or answer.problem)
 
 
-def slurm_cluster() -> str | None:
-    """The name of the SLURM that is asked here; None if it cannot be known."""
+def slurm_cluster() -> tuple[str | None, str]:
+    """The name of the SLURM that is asked here, None if it does not say; and why it could not be asked."""
     text, problem = ask(["scontrol", "show", "config"])
     match = re.search(r"^ClusterName\s*=\s*(\S+)", text, re.MULTILINE)
-    return match[1] if match and not problem else None
+    return (match[1] if match and not problem else None), problem

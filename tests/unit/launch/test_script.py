@@ -120,7 +120,9 @@ class Bench:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         slurm = {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "localhost", "PATH": path, **env}
         line = ["bash", str(self.script)]
-        return subprocess.Popen(line, env={**os.environ, **slurm}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            line, cwd=self.folder, env={**os.environ, **slurm}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def run(self, **env: str) -> int:
         process = self.start(**env)
