@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from longview.errors import ConfigError, LongviewError, Problem
 
 if TYPE_CHECKING:
-    from longview.config.experiment import CheckedExperiment
+    from longview.config.experiment import CheckedExperiment, Checker
 
 __all__ = ["CheckedExperiment", "guarded", "main"]
 
@@ -82,7 +82,11 @@ def _main(arguments: list[str], conf: Path | None) -> int:
     from longview.config.experiment import Checker
 
     checker = Checker(folder)
+    if options.multirun and (launch := _by_value(checker, options.overrides)):
+        return launch(arguments)
     sweep = checker.sweep(options.overrides) if options.multirun else checker.single(options.overrides)
+    if not options.multirun:
+        _refuse_search(sweep.points[0])
     from longview.launch.start import start
 
     code = start(sweep, arguments, several=options.multirun)
@@ -92,6 +96,40 @@ def _main(arguments: list[str], conf: Path | None) -> int:
 
         return wait(sweep)
     return code
+
+
+def _by_value(checker: Checker, overrides: Sequence[str]) -> Callable[[list[str]], int] | None:
+    """What launches a sweep whose next points follow from the values of those before; None: all its points are known now."""
+    composition = checker.composer.compose(overrides, sweeps=True)
+    if not composition.complete:
+        return None  # what is wrong is said where all points are checked
+    sweeper = next((a for a in composition.arguments if a.key == "hydra/sweeper" and a.value != "basic"), None)
+    settings = composition.tree.get("search")
+    trials = settings.get("trials") if isinstance(settings, dict) else None
+    asked = [a.text for a in composition.arguments if a.key.partition(".")[0] == "search"]
+    if sweeper and trials is not None:
+        raise ConfigError([Problem("search.trials", f"'{sweeper.text}' searches in its own way; leave one of them out")])
+    if sweeper:
+        from longview.launch import plugin
+
+        return lambda argv: plugin.run(checker, composition, argv)
+    if trials is not None:
+        from longview.launch import search
+
+        return lambda argv: search.run(checker, composition, argv)
+    if asked:
+        said = f"is not set, so nothing is searched and {' '.join(asked)} means nothing; give search.trials=20"
+        raise ConfigError([*composition.origins.filled(composition.problems), Problem("search.trials", said)])
+    return None
+
+
+def _refuse_search(point: CheckedExperiment) -> None:
+    """One run chooses nothing: raises ConfigError where a search is asked for without ``-m``."""
+    asked = [text for text in point.overrides if text.lstrip("+").startswith(("search.", "hydra/sweeper"))]
+    asked += ["search.trials"] if point.config.search.trials and not asked else []
+    if asked and not (point.config.run.resume or point.config.run.test):
+        text = f"{asked[0]} means nothing for one run; add -m, and values to choose from such as model.width=16,32,64"
+        raise ConfigError([Problem("", text)])
 
 
 def _misused(options: Any) -> Iterator[str]:

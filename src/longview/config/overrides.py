@@ -68,6 +68,9 @@ def parse(texts: Sequence[str], conf: ConfDir, *, sweeps: bool) -> tuple[list[Ar
             if found.kind in ("group", "value") and not isinstance(found.value, dict):
                 arguments = [a for a in arguments if (a.kind, a.key) != (found.kind, found.key)]
             arguments.append(found)
+    if not any(a.key == "hydra/sweeper" for a in arguments):
+        astray = [a for a in arguments if a.key.startswith("hydra.sweeper.") and not a.key.startswith("hydra.sweeper.params.")]
+        problems += [Problem(a.key, "cannot be set here; it would have no effect", override(a.text)) for a in astray]
     return arguments, problems
 
 
@@ -77,8 +80,8 @@ def override(text: str) -> str:
     return f"override '{shown if len(shown) <= 100 else shown[:60] + ' ... ' + shown[-30:]}'"
 
 
-HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweeper.params.", "hydra.help.", "hydra/help")
-"""Of Hydra's own settings, those that mean something here."""
+HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweeper.", "hydra/sweeper", "hydra.help.", "hydra/help")
+"""Of Hydra's own settings, those that mean something here; the sweeper's only with an installed sweeper of the user's choice."""
 _INSTEAD = {
     "hydra.searchpath": "; use LONGVIEW_CONF for another conf folder",
     "hydra.mode": "; use -m for a sweep",
@@ -117,7 +120,7 @@ def _parse(text: str, conf: ConfDir) -> Argument | Problem:
         return Problem("", unreadable(text, "", conf.groups), origin)
     key, sweep = parsed.key_or_group, parsed.is_sweep_override()
     if parsed.is_hydra_override() or key == "hydra":
-        if not key.startswith(HYDRA_KEYS):
+        if not key.startswith(HYDRA_KEYS) or key in _INSTEAD:
             return Problem(key, f"cannot be set here{_INSTEAD.get(key.replace('/', '.'), '; it would have no effect')}", origin)
         return Argument(text, key, parsed.value(), "hydra", sweep)
     group = key in conf.groups and not isinstance(parsed.value(), dict)
@@ -159,7 +162,7 @@ def expand(arguments: Sequence[Argument], conf: ConfDir, params: dict[str, Any])
         if not parsed.is_sweep_override():
             lists[name] = [line.removeprefix("++")]
         elif not parsed.is_discrete_sweep():
-            said = "an interval has no end of values; use range(start,stop,step) or a list of values"
+            said = "an interval has no end of values; use range(start,stop,step), a list of values, or search.trials=20"
             problems.append(Problem(key, said, override(text)))
         else:
             try:

@@ -18,7 +18,7 @@ from longview.config.messages import show
 from longview.config.signature import Block
 from longview.fields import STRICT, Count, Duration, Folder, Section, Text, clock
 
-__all__ = ["BLOCKS", "STRICT", "ClusterConfig", "Experiment", "LaunchConfig", "Section", "clock"]
+__all__ = ["BLOCKS", "STRICT", "ClusterConfig", "Experiment", "LaunchConfig", "SearchConfig", "Section", "clock"]
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
@@ -101,6 +101,19 @@ class LaunchConfig(Section):
     sbatch: dict[Text, Text | int | bool] = Field(description="Further sbatch options: {mail-type: END, reservation: ...}")
 
 
+class SearchConfig(Section):
+    """With ``-m`` and a number of trials, swept values are a space that is searched. Nothing here changes what a run computes."""
+
+    trials: Count | None = Field(description="Runs to make; null: no search, every combination of the swept values is run")
+    objective: Text | None = Field(
+        description="Metric of result.json that is optimised; null: the best validation score, else the task's primary metric"
+    )
+    mode: Literal["max", "min"] | None = Field(description="Which is better; null: as the task says")
+    sampler: Literal["tpe", "random"] = Field(description="tpe: learns from finished trials; random: does not")
+    seed: Seed = Field(description="Decides what is tried")
+    parallel: Count = Field(description="Trials in a cluster's queue at once; on this machine there is one at a time")
+
+
 class LoaderConfig(Section):
     """How batches are made."""
 
@@ -166,6 +179,7 @@ class Experiment(Section):
     run: RunConfig
     resources: ResourcesConfig
     launch: LaunchConfig
+    search: SearchConfig
     loader: LoaderConfig
     task: Block
     model: Block

@@ -29,7 +29,7 @@ def _stop_with_launcher() -> None:
 def _refuse_alone(run: RunDirectory) -> None:
     """Raises LongviewError if the run has several processes and nobody has said which of them this is."""
     validated = validate(run.config())
-    if validated.problems or "RANK" in os.environ or "SLURM_PROCID" in os.environ:
+    if validated.problems or "RANK" in os.environ:
         return  # problems are reported by the engine
     if (size := validated.experiment().world_size) > 1:
         raise LongviewError(f"{run.path} has {size} processes; start all of them: python run.py run.resume={run.path}")
@@ -44,6 +44,10 @@ def main() -> int:
     _stop_with_launcher()
     try:
         run = RunDirectory.open(arguments.run_dir)
+        if "LONGVIEW_RANKS" in os.environ:
+            from longview.engine.ranks import adopt
+
+            adopt()
         _refuse_alone(run)
         from longview.engine.run import execute
 

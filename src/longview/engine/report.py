@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 from rich.table import Table
 
@@ -14,7 +15,7 @@ from longview.config.schema import Experiment
 from longview.engine.build import Built
 from longview.engine.summary import Summary
 from longview.runs.directory import RunDirectory
-from longview.tasks.base import Picture, Result
+from longview.tasks.base import Picture, Result, Task
 from longview.viz.anticipation import save_figure
 from longview.viz.curves import curves
 from longview.viz.index import contact_sheet, write_index
@@ -61,6 +62,21 @@ def _previous(run: RunDirectory) -> dict[str, Any]:
         return {}
 
 
+def _primary(task: Task, result: Result) -> dict[str, Any] | None:
+    """The one figure by which runs are compared."""
+    if task.primary not in result.metrics:
+        return None
+    return {"name": task.primary, "value": result.metrics[task.primary], "mode": task.primary_mode}
+
+
+def _validation(trainer: L.Trainer) -> dict[str, Any] | None:
+    """The validation score of the tested weights: what settings may be chosen by, where the test part may not."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
+            return {"name": callback.monitor, "value": float(callback.best_model_score), "mode": callback.mode}
+    return None
+
+
 def finish(
     config: Experiment,
     run: RunDirectory,
@@ -85,6 +101,8 @@ def finish(
         "epochs": before.get("epochs", trainer.current_epoch),
         "seconds": {**seconds, **({"fit": before["seconds"]["fit"]} if before else {})},
         "summary": vars(summary),
+        "primary": _primary(built.task, result),
+        "validation": before["validation"] if "validation" in before else _validation(trainer),
         "result": result.as_dict(),
     }
     run.write_json(run.result_file, record)

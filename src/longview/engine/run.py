@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import time
@@ -16,8 +17,11 @@ from rich.console import Console
 
 from longview.config.schema import Experiment
 from longview.config.validate import validate
+from longview.engine import ranks
 from longview.engine.build import Built, build, memory_loader, typical_batch
-from longview.engine.checkpoints import readable, weights_to_test
+from longview.engine.checkpoints import newest, readable, weights_to_test
+from longview.engine.failures import record_failure
+from longview.engine.heartbeat import Heartbeat
 from longview.engine.report import PLAIN, finish, shown
 from longview.engine.stop import RunStopped, StopFlag
 from longview.engine.summary import Summary, measure_flops, show
@@ -35,6 +39,8 @@ QUIET = (
     ".*LeafSpec.*",
     ".*exists and is not empty.*",  # the checkpoint folder of a resumed run
     ".*smaller than the logging interval.*",
+    ".*is deprecated. Please use .torch.distributed.*",  # said by DeepSpeed about itself
+    ".*`srun` command is available.*",  # our batch script uses it, or the user chose not to
     ".*broadcast_buffers. is deprecated.*",  # the new name came after torch 2.4
 )
 """Warnings of Lightning's that are no news to the user."""
@@ -60,26 +66,45 @@ def execute(run: RunDirectory, mode: Mode = "fit") -> int:
     console = Console(quiet=rank != 0)
     with StopFlag().listening() as flag:
         number = run.begin_attempt(mode) if rank == 0 else 0
-        ending = _tried(run, mode, flag, console, rank)
-        _leave_group()
+        heartbeat = Heartbeat(run, number, rank)
+        heartbeat.start()
+        ending = _tried(run, mode, flag, console, rank, heartbeat)
+        failed = ending.outcome == "failed"
+        if failed:
+            record_failure(run, rank, ending.details["error"], ending.details["traceback"])
+        else:
+            _leave_group()
+        heartbeat.end(ending.outcome)
         if rank == 0:
             _close(run, number, ending)
     again = f"python run.py {'run.resume' if mode == 'fit' else 'run.test'}={shown(run.path)}"
     if ending.outcome == "stopped":
         console.print(f"stopped; {'continue' if mode == 'fit' else 'score'} with: {again}", **PLAIN)
-    elif ending.outcome == "failed":
-        _explain(run, ending, rank, several, f"continue with: {again}" if mode == "fit" and run.last_checkpoint.exists() else "")
+    elif failed:
+        _explain(run, ending, rank, several, f"continue with: {again}" if mode == "fit" and newest(run.last_checkpoint) else "")
+        if several:
+            _leave_at_once(ending.code)
     return ending.code
 
 
-def _tried(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int) -> Ending:
+def _leave_at_once(code: int) -> None:
+    """End this rank now. Its peers wait for it in a collective, and so might the ordinary end of the interpreter; the launcher
+    or srun sees the code and ends them."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _tried(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int, heartbeat: Heartbeat) -> Ending:
     try:
-        attempt(run, mode, flag, console, rank)
+        attempt(run, mode, flag, console, rank, heartbeat)
     except (RunStopped, KeyboardInterrupt) as stopped:
-        return Ending("stopped", STOPPED, {"reason": str(stopped) or "interrupted", "saved": run.last_checkpoint.exists()})
+        return _stopped(run, str(stopped) or "interrupted")
     except SystemExit as left:
         if isinstance(left.__context__, KeyboardInterrupt):  # Lightning answers an interrupt with sys.exit
-            return Ending("stopped", STOPPED, {"reason": "interrupted", "saved": run.last_checkpoint.exists()})
+            return _stopped(run, "interrupted")
         return _failure(f"SystemExit: {left}", FAILED)
     except LongviewError as error:
         return _failure(str(error), FAILED if flag.underway else BAD_INPUT)
@@ -88,11 +113,20 @@ def _tried(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank
     return Ending("finished", OK)
 
 
+def _stopped(run: RunDirectory, reason: str) -> Ending:
+    return Ending("stopped", STOPPED, {"reason": reason, "saved": newest(run.last_checkpoint) is not None})
+
+
 def _leave_group() -> None:
     """End gloo's process group: its threads, alive at interpreter exit, now and then abort a rank that has succeeded."""
     group = torch.distributed
     if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":  # Lightning ends NCCL's itself
-        group.destroy_process_group()
+        if "deepspeed" in sys.modules:  # it remembers the group and would use it in the next run of this process
+            from deepspeed import comm
+
+            comm.destroy_process_group()
+        else:
+            group.destroy_process_group()
 
 
 def _failure(error: str, code: int) -> Ending:
@@ -136,11 +170,13 @@ def _quieten() -> None:
         warnings.filterwarnings("ignore", message=text)
 
 
-def attempt(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int) -> None:
+def attempt(
+    run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int, heartbeat: Heartbeat | None = None
+) -> None:
     """Build, fit and test; what it raises says how it ended."""
     config = load(run)
     try:
-        _attempt(config, run, mode, flag, console, rank)
+        _attempt(config, run, mode, flag, console, rank, heartbeat or Heartbeat(run, 0, rank))
     finally:
         if config.logger.wandb is not None:
             from longview.engine.wandb_logger import finish
@@ -148,17 +184,32 @@ def attempt(run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, ran
             finish(failed=not isinstance(sys.exc_info()[1], (RunStopped, KeyboardInterrupt, type(None))))
 
 
-def _attempt(config: Experiment, run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int) -> None:
+def _attempt(
+    config: Experiment, run: RunDirectory, mode: Mode, flag: StopFlag, console: Console, rank: int, heartbeat: Heartbeat
+) -> None:
     _quieten()
-    devices = config.devices
-    _threads(config, devices)
+    ranks.check(config)
+    accelerator, remark = ranks.accelerator(config)
+    if remark:
+        console.print(remark, **PLAIN)
+    torch.set_num_threads(ranks.threads(config))
     L.seed_everything(config.seed, workers=False, verbose=False)
     built = build(config)
     weights = readable(weights_to_test(built.task, run)) if mode == "test" else None
     validate = built.task.trainable and len(built.source.videos("val")) > 0
-    trainer = make_trainer(config, built.task, run, flag, console, validate=validate, devices=devices, fits=mode == "fit")
+    trainer = make_trainer(
+        config,
+        built.task,
+        run,
+        flag,
+        console,
+        validate=validate,
+        accelerator=accelerator,
+        heartbeat=heartbeat,
+        fits=mode == "fit",
+    )
     if rank == 0:
-        _record(run, trainer)
+        _record(config, run, trainer)
     summary = _summary(config, built, trainer)
     if rank == 0 and mode == "fit":
         show(summary, f"{run.path.name}", console)
@@ -166,6 +217,8 @@ def _attempt(config: Experiment, run: RunDirectory, mode: Mode, flag: StopFlag, 
     if mode == "fit":
         _fit(config, built, trainer, run, console)
         weights = weights_to_test(built.task, run)
+        if config.strategy.name == "deepspeed" and built.task.trainable:
+            built = build(config)  # DeepSpeed has taken the fitted one apart
     elif not built.task.trainable:
         _memorise(config, built)
     fitted = time.perf_counter()
@@ -177,15 +230,14 @@ def _attempt(config: Experiment, run: RunDirectory, mode: Mode, flag: StopFlag, 
         finish(config, run, built, trainer, result, summary, weights, seconds, console, repeated=mode == "test")
 
 
-def _threads(config: Experiment, devices: int) -> None:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.resources.cpus_per_device or max(1, available // devices))
-
-
-def _record(run: RunDirectory, trainer: L.Trainer) -> None:
+def _record(config: Experiment, run: RunDirectory, trainer: L.Trainer) -> None:
     device = trainer.strategy.root_device
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     extra = {"device": hardware, "threads": torch.get_num_threads(), "cuda": torch.version.cuda}
+    if few := ranks.affinity(config):
+        found = f"{few['usable']} CPUs per process instead of {few['asked']} on {few['host']}"
+        print(f"warning: {found}, so this run is slow; {few['fix']}", file=sys.stderr)
+        extra["affinity"] = few
     run.write_json(run.path / "environment.json", {**environment.describe(), **extra})
     diff = environment.uncommitted_diff()
     if diff:
@@ -222,7 +274,7 @@ def _fit(config: Experiment, built: Built, trainer: L.Trainer, run: RunDirectory
     if not built.task.trainable:
         _memorise(config, built)
         return
-    last = readable(run.last_checkpoint) if run.last_checkpoint.exists() else None
+    last = readable(newest(run.last_checkpoint))
     if last is not None:
         console.print(f"resuming from {shown(last)}", **PLAIN)
     trainer.fit(built.task, datamodule=built.data, ckpt_path=last, weights_only=True if last else None)

@@ -6,17 +6,20 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from rich.console import Console
 
 from longview.config.schema import Experiment
 from longview.engine.checkpoints import KeptCheckpoint
 from longview.engine.csv_logger import DropRepeatedRows, MetricsFile
+from longview.engine.heartbeat import Heartbeat
 from longview.engine.progress import FitProgress
 from longview.engine.resume import ExactResume
 from longview.engine.stop import NoSignals, StopAtStepBoundary, StopFlag
+from longview.engine.strategies import WholeToEvaluate, make_strategy
 from longview.runs.directory import RunDirectory
 from longview.tasks.base import Task
 
@@ -31,24 +34,30 @@ def make_trainer(
     console: Console,
     *,
     validate: bool,
-    devices: int,
+    accelerator: str,
+    heartbeat: Heartbeat,
     fits: bool = True,
 ) -> L.Trainer:
     """Trainer with longview's callbacks and loggers.
 
-    ``validate`` says whether there is a validation part. Without ``fits``, metrics.csv is left as it is: a test pass alone
+    ``validate`` says whether there is a validation part, ``accelerator`` ("cpu" or "cuda") what to compute on.
+    Without ``fits``, metrics.csv is left as it is: a test pass alone
     counts its steps from 0 again.
     """
     t = config.trainer
     # Deterministic mode would also fill every fresh tensor with NaN: a debugging aid that costs 2 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     file = MetricsFile(run.metrics_file)
+    strategy = make_strategy(config, accelerator, trainable=task.trainable)
+    has_precision = isinstance(strategy, DeepSpeedStrategy)  # it brings its own
     trainer = L.Trainer(
-        accelerator="auto" if t.accelerator == "auto" else ("gpu" if t.accelerator == "cuda" else t.accelerator),
-        devices=devices,
+        accelerator="gpu" if accelerator == "cuda" else "cpu",
+        devices=config.devices,
         num_nodes=config.resources.nodes,
-        strategy=_strategy(config, devices),
-        precision=PRECISIONS[t.precision],  # type: ignore[arg-type]
+        strategy=strategy,
+        # Processes are who their environment says they are, also inside a SLURM allocation: no detection, no automatic requeue.
+        plugins=[LightningEnvironment()],
+        precision=None if has_precision else PRECISIONS[t.precision],  # type: ignore[arg-type]
         max_epochs=t.max_epochs if t.max_epochs is not None else -1,
         max_steps=t.max_steps if t.max_steps is not None else -1,
         gradient_clip_val=t.gradient_clip,
@@ -60,24 +69,16 @@ def make_trainer(
         log_every_n_steps=t.log_every,
         deterministic="warn" if t.deterministic else False,
         num_sanity_val_steps=0,
+        # A parameter gathered for the first time inside inference mode could not be trained afterwards.
+        inference_mode=config.strategy.name not in ("fsdp", "deepspeed"),
         use_distributed_sampler=False,  # our sampler knows ranks, order and position
         enable_model_summary=False,
         default_root_dir=run.path,
         logger=_loggers(config, run, file if fits else None),
-        callbacks=[*_callbacks(config, task, run, flag, console, validate), DropRepeatedRows(file)],
+        callbacks=[*_callbacks(config, task, run, flag, console, validate), heartbeat, DropRepeatedRows(file)],
     )
     trainer._signal_connector = NoSignals(trainer)
     return trainer
-
-
-def _strategy(config: Experiment, devices: int) -> str | Strategy:
-    processes = devices * config.resources.nodes
-    if config.strategy.name == "single" or (config.strategy.name == "auto" and processes == 1):
-        return "auto"
-    unused = bool(getattr(config.strategy, "find_unused_parameters", False))
-    # Buffers are equal on all ranks; broadcasting them would be a collective in evaluation, where ranks may have different
-    # numbers of batches.
-    return DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)
 
 
 def _loggers(config: Experiment, run: RunDirectory, file: MetricsFile | None) -> list[Logger]:
@@ -100,6 +101,7 @@ def _callbacks(
     }
     callbacks: list[Callback] = [
         ExactResume(),  # first: it restores before any other callback acts
+        WholeToEvaluate(),
         FitProgress(console, enabled=config.trainer.progress),
         LearningRateMonitor("epoch"),
         KeptCheckpoint(filename="last", save_on_train_epoch_end=True, **common),

@@ -12,8 +12,8 @@ from typing import Any
 from longview.config.experiment import CheckedExperiment, Sweep
 from longview.runs.sweep import Point
 
-_ELSEWHERE = ("run", "launch")
-"""Blocks that say where and how a run takes place, not what is computed."""
+_ELSEWHERE = ("run", "launch", "search")
+"""Blocks that say where, how and why a run takes place, not what is computed."""
 _SIZE = ("nodes", "devices")
 """Of ``resources``, what changes the arithmetic: the number of processes."""
 _LABEL = 60

@@ -1,10 +1,15 @@
-"""Hydra's ``-m`` ends here: every point of a sweep is checked once more and handed to the local launcher, one after another."""
+"""Sweepers that want a value: ``-m hydra/sweeper=<installed>`` (Ax, Nevergrad, one's own) asks, this launcher answers.
+
+Hydra's basic sweeper never comes here: it only lists combinations, and Hydra would compose every point once more.
+"""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -14,94 +19,168 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from longview.config.experiment import Checker
-from longview.errors import LongviewError
+from longview.config.compose import Composition
+from longview.config.experiment import CheckedExperiment, Checker
+from longview.errors import ConfigError, LongviewError, Problem
+from longview.launch.evaluate import Family, Metric, evaluate
+from longview.launch.prepare import checked
+from longview.launch.search_space import read_space, swept
+from longview.launch.start import start
+
+OK, FAILED = 0, 1
 
 
 class PointError(LongviewError):
-    """A point of a sweep that did not end well."""
+    """A point that has no value."""
+
+
+@dataclass
+class Job:
+    """What a sweep of this process is about: the command line, and what has been found so far."""
+
+    checker: Checker
+    composition: Composition
+    argv: Sequence[str]
+    metric: Metric
+    values: list[float] = field(default_factory=list)
+    failed: int = 0
 
 
 class LongviewLauncher(Launcher):
-    """Launches the points of a sweep in sequence and goes on after one that failed.
+    """Launches batches of points and returns the objective of each (``search.objective``).
 
-    The return value of a point is its exit code; a point that failed is a ``JobReturn`` with status FAILED.
+    A point without a value is a ``JobReturn`` with status FAILED, whose return value raises ``PointError``.
     """
 
-    __module__ = "hydra_plugins.longview"  # see register
+    __module__ = "hydra_plugins.longview"  # see _register
 
-    checker: Checker | None = None
-    """What checked the sweep before Hydra was asked; its compositions are used again."""
-    argv: Sequence[str] = ()
-    """Command line, for the record in each run directory."""
-    total: int | None = None
-    """Number of points, where it is known."""
+    job: Job | None = None
+    """Of this process."""
 
     def __init__(self) -> None:
-        self.codes: list[int] = []
         self.config: DictConfig | None = None
+        self.family: Family | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take Hydra's composed sweep configuration."""
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Launch a batch of points; a point's overrides are its ``key=value`` strings."""
-        checker = self.checker or Checker()
-        hydra = list(self.config.hydra.overrides.hydra) if self.config is not None else []
-        hydra = [text for text in hydra if not text.startswith("hydra.mode")]
-        done = []
-        for i, point in enumerate(job_overrides, initial_job_idx):
-            print(
-                f"{'' if i == 0 else chr(10)}[{i + 1}{f'/{self.total}' if self.total else ''}] {_shown(point)}",
-                flush=True,
-            )
-            done.append(self._one(checker, list(point), hydra))
-        return done
+        """Evaluate a batch of points, on a cluster as one submission; a point's overrides are its ``key=value`` strings.
 
-    def _one(self, checker: Checker, point: list[str], hydra: list[str]) -> JobReturn:
-        from longview.launch.local import launch
+        Raises:
+            LongviewError: The batch cannot be launched, or finished runs do not have the objective.
+        """
+        if self.job is None:
+            raise LongviewError("longview's launcher is started by longview itself: python run.py -m hydra/sweeper=<name>")
+        points = [list(point) for point in job_overrides]
+        if self.family is None:
+            self.family = _family(self.job, _keys(self.job, points))
+        print(f"\n{len(points)} point{'s' if len(points) > 1 else ''} from {initial_job_idx + 1} on", flush=True)
+        experiments: list[CheckedExperiment | None] = []
+        said: list[str] = []
+        for point in points:
+            try:
+                experiments.append(self.family.check(point))
+                said.append("the run has no value; longview why says more")
+            except ConfigError as error:
+                print(f"{_shown(point, self.family.keys)}: {error}", file=sys.stderr, flush=True)
+                experiments.append(None)
+                said.append(str(error))
+        sound = [e for e in experiments if e is not None]
+        values = iter(evaluate(self.family.sweep(sound), self.job.argv, self.job.metric) if sound else [])
+        found = [next(values) if e is not None else None for e in experiments]
+        return [self._returned(*item) for item in zip(points, experiments, found, said, strict=True)]
 
-        result = JobReturn(overrides=point, task_name="longview")
-        try:
-            experiment = checker.check([*point, *hydra])
-            result.cfg = OmegaConf.create(experiment.resolved)
-            result.hydra_cfg = self.config
-            code = launch(experiment, argv=list(self.argv))
-        except LongviewError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            code = 2
-        except Exception as error:  # one point must not take the sweep with it
-            _say(error)
-            code = 1
-        if code == 130:
-            raise KeyboardInterrupt  # the user stopped the sweep, not this point alone
-        FAILED.extend([_shown(point)] if code else [])
-        result.status = JobStatus.FAILED if code else JobStatus.COMPLETED
-        result.return_value = PointError(f"{_shown(point)} ended with exit code {code}") if code else code
+    def _returned(self, point: list[str], experiment: CheckedExperiment | None, value: float | None, said: str) -> JobReturn:
+        assert self.job is not None
+        assert self.family is not None
+        result = JobReturn(overrides=point, task_name="longview", hydra_cfg=self.config)
+        result.cfg = OmegaConf.create(experiment.resolved) if experiment else None
+        result.status = JobStatus.FAILED if value is None else JobStatus.COMPLETED
+        result.return_value = PointError(f"{_shown(point, self.family.keys)}: {said}") if value is None else value
+        if value is None:
+            self.job.failed += 1
+        else:
+            self.job.values.append(value)
+            print(f"{_shown(point, self.family.keys)}: {self.job.metric.name} {value:.5g}", flush=True)
         return result
 
 
-FAILED: list[str] = []
-"""Points of this process's sweep that failed."""
+def run(checker: Checker, composition: Composition, argv: Sequence[str]) -> int:
+    """Hand the command to Hydra, whose sweeper calls the launcher above; returns the exit code.
+
+    Raises:
+        LongviewError: Something is wrong with the command, or a batch could not be launched.
+    """
+    job = Job(checker, composition, argv, Metric(None))
+    first = _first(job)
+    job.metric.name = first.config.search.objective
+    if first.config.launch.dry_run:
+        print("# which points there will be, the sweeper decides while it runs; this is one of them")
+        keys = [a.key for a in swept(composition, checker.conf)]
+        return start(_family(job, keys).sweep([first]), argv, several=True)
+    _register(job)
+    _multirun(checker, [a.canonical for a in composition.arguments])
+    print(f"\n{len(job.values)} points with a value{f', {job.failed} without' if job.failed else ''}")
+    return OK if job.values else FAILED
 
 
-def _say(error: BaseException) -> None:
-    import os
-    import traceback
+def _first(job: Job) -> CheckedExperiment:
+    """A point of the sweep, after the ends of everything swept were checked as far as they are written in Hydra's grammar."""
+    composition, conf = job.composition, job.checker.conf
+    problems = dict.fromkeys(composition.origins.filled(composition.problems))
+    arguments = swept(composition, conf)
+    space, foreign = read_space(arguments, conf)  # a sweeper may know tags of its own
+    family = _family(job, space.keys, [a.canonical for a in composition.arguments if not a.sweep and a.kind != "hydra"])
+    sound, wrong = checked(family, list(space.corners()) if space.dimensions and not foreign else [{}])
+    problems |= dict.fromkeys(wrong if not foreign else [])
+    if sound and sound[0].config.launch.at_most is not None:
+        problems[Problem("launch.at_most", "means nothing here: the sweeper decides what comes next; leave it out")] = None
+    if problems or not sound:
+        raise ConfigError(list(problems) or wrong)
+    return sound[0]
 
-    if os.environ.get("LONGVIEW_TRACEBACK") == "1":
-        traceback.print_exception(error)
-    else:
-        print(f"error: {type(error).__name__}: {error}  (LONGVIEW_TRACEBACK=1 shows where)", file=sys.stderr, flush=True)
+
+def _family(job: Job, keys: Sequence[str], fixed: Sequence[str] = ()) -> Family:
+    """The points of the sweep; with every point, Hydra gives the ``fixed`` arguments too."""
+    return Family.of(job.checker, job.composition, fixed, keys)
 
 
-def _shown(point: Sequence[str]) -> str:
-    texts = [text.removeprefix("++") for text in point]
+def _keys(job: Job, points: Sequence[Sequence[str]]) -> list[str]:
+    """What the sweeper chooses: some sweepers have their parameters in settings of their own."""
+    fixed = {a.canonical for a in job.composition.arguments}
+    own = [text for point in points for text in point if text not in fixed]
+    return list(dict.fromkeys(text.lstrip("+~").partition("=")[0] for text in own))
+
+
+def _multirun(checker: Checker, arguments: Sequence[str]) -> None:
+    from hydra import main as hydra_main
+
+    before, variable = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [before[0], "--multirun", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors in its own way and exits
+    try:
+        hydra_main(config_path=str(checker.conf.root.resolve()), config_name="config", version_base="1.3")(_nothing)()
+    finally:
+        sys.argv = before
+        if variable is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = variable
+
+
+def _nothing(config: Any) -> None:
+    """Hydra wants a function; runs do not pass through it."""
+
+
+def _shown(point: Sequence[str], keys: Sequence[str]) -> str:
+    """A point by what the sweeper chose."""
+    texts = [text.lstrip("+") for text in point if text.lstrip("+").partition("=")[0] in keys]
     return " ".join(f"{t[:-2]}null" if t.endswith("=[]") else t for t in texts) or "(no overrides)"  # experiment=[]: none
 
 
-def register(checker: Checker, argv: Sequence[str], total: int | None = None) -> None:
+def _register(job: Job) -> None:
     """Make the launcher known to Hydra for a sweep of this process.
 
     Hydra accepts plugins of the namespace ``hydra_plugins`` only, and imports every package it finds there at every start. So
@@ -113,11 +192,5 @@ def register(checker: Checker, argv: Sequence[str], total: int | None = None) ->
         namespace = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
         namespace.__path__ = []
     sys.modules["hydra_plugins.longview"] = namespace.longview = sys.modules[__name__]  # type: ignore[attr-defined]
-    LongviewLauncher.checker, LongviewLauncher.argv, LongviewLauncher.total = checker, argv, total
-    FAILED.clear()
+    LongviewLauncher.job = job
     Plugins.instance().register(LongviewLauncher)
-
-
-def failed() -> list[Any]:
-    """Points of the sweep that failed so far."""
-    return list(FAILED)

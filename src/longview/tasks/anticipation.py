@@ -71,6 +71,7 @@ class Anticipation(Task):
     """
 
     monitor = "val/moc"
+    primary = "test/mean_moc"
 
     def __init__(
         self,
@@ -227,7 +228,8 @@ class Anticipation(Task):
     # result ---------------------------------------------------------------------------------------------------------
 
     def _metrics(self) -> dict[str, float]:
-        metrics = {}
+        scores = torch.tensor([row["mean_moc"] for row in self.scores])
+        metrics = {self.primary: float(scores.nanmean())}  # over the protocol's observations and horizons, as in validation
         for row in self.scores:
             place = f"obs{row['observation']:g}/horizon{row['horizon']:g}"
             for name in ("mean_moc", "top1_moc", "mof"):

@@ -56,6 +56,9 @@ class Task(L.LightningModule):
     monitor: str
     """Metric by which the best checkpoint is chosen on the validation part."""
     monitor_mode: str = "max"
+    primary: str = ""
+    """The one of the result's metrics by which finished runs are compared; none by default."""
+    primary_mode: str = "max"
 
     @property
     def trainable(self) -> bool:

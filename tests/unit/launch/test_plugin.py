@@ -1,7 +1,6 @@
 """A sweeper of Hydra's kind that wants values: it asks, longview's launcher runs and answers.
 
-The sweeper is one of the test's own, put where Hydra looks for plugins: the published ones pin versions that do not go together
-with this project's (hydra-optuna-sweeper 1.3 wants Optuna below 3).
+The sweeper is the tests' own, see halving.py.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import pytest
 
 import longview.launch.here
 import tiny
+from halving import SWEEPER, install
 from longview.config.experiment import Checker
 from longview.config.schema import Experiment
 from longview.launch.evaluate import Metric, evaluate
@@ -25,65 +25,6 @@ from longview.runs.sweep import SweepDirectory
 
 ROOT = Path(__file__).resolve().parents[3]
 REPEAT = ["model=repeat_last", *tiny.DATA, "task.figures=0"]
-SWEEPER = '''
-"""Halves an interval: runs both ends, keeps the better half, and so on. Writes every answer to answers.json."""
-
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
-from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
-from hydra.plugins.sweeper import Sweeper
-
-
-class Halving(Sweeper):
-    def __init__(self, batches):
-        self.batches = batches
-
-    def setup(self, *, hydra_context, task_function, config):
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def sweep(self, arguments):
-        fixed = [a for a in arguments if "interval" not in a]
-        key, _, text = next(a for a in arguments if "interval" in a).partition("=")
-        low, high = (int(end) for end in text[len("interval("):-1].split(","))
-        answers = []
-        for batch in range(self.batches):
-            points = [[*fixed, f"{key}={value}"] for value in (low, high)]
-            values = []
-            for value, back in zip((low, high), self.launcher.launch(points, initial_job_idx=2 * batch)):
-                try:
-                    values.append(back.return_value)
-                except Exception as error:
-                    values.append(-1.0)
-                    back = type(error).__name__ + ": " + str(error)
-                else:
-                    back = [back.status.name, back.cfg.data.seed, back.return_value]
-                answers.append([value, back])
-            middle = (low + high) // 2
-            low, high = (low, middle) if values[0] >= values[1] else (middle, high)
-        Path("answers.json").write_text(json.dumps(answers))
-
-
-@dataclass
-class Config:
-    _target_: str = "hydra_plugins.halving.Halving"
-    batches: int = 2
-
-
-ConfigStore.instance().store(group="hydra/sweeper", name="halving", node=Config, provider="test")
-'''
-
-
-def install(folder: Path) -> dict[str, str]:
-    """The sweeper, as a package of Hydra's namespace; returns the environment that finds it."""
-    package = folder / "site" / "hydra_plugins" / "halving"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(SWEEPER)
-    return {"PYTHONPATH": str(folder / "site")}
 
 
 def go(folder: Path, *arguments: str, expect: int = 0) -> tuple[str, str]:
