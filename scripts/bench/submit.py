@@ -52,7 +52,7 @@ def ours(twin: Twin, folder: Path, points: int, rounds: int) -> tuple[float, int
     """Seconds from Enter to prompt (least of several), sbatch calls, files and bytes per point."""
     best = float("inf")
     for i in range(rounds):
-        root = folder / f"runs{i}"
+        root = folder / f"runs-{points}-{i}-{time.time_ns()}"
         sweep = f"seed=range(1,{points + 1})"
         line = [
             sys.executable,
@@ -68,7 +68,8 @@ def ours(twin: Twin, folder: Path, points: int, rounds: int) -> tuple[float, int
         best = min(best, time.perf_counter() - begun)
         if done.returncode:
             sys.exit(done.stdout + done.stderr)
-        assert queued(twin) == points
+        if (there := queued(twin)) != points:
+            sys.exit(f"{there} of {points} jobs are in the queue\n{done.stdout}{done.stderr}{twin.run('squeue').stdout}")
         clear(twin)
     files = [p for p in next(root.glob("*/sweep.json")).parent.rglob("*") if p.is_file()]
     calls = len([p for p in files if p.suffix == ".sh"])
@@ -141,10 +142,8 @@ def main() -> None:
             )
         same = ours(twin, folder, options.stock, 1)[0]
         other = stock(twin, folder, options.stock)
-        print(
-            f"\n{options.stock} points until queued: hydra-submitit-launcher 1.2 {other:.1f} s ({other / options.stock * 1e3:.0f} ms/point),"
-        )
-        print(f"longview {same:.2f} s: {other / same:.0f} x; the stock launcher then blocks until the last job has ended")
+        print(f"\n{options.stock} points until queued: hydra-submitit-launcher 1.2 {other:.1f} s, longview {same:.2f} s:")
+        print(f"{other / same:.0f} x ({other / options.stock * 1e3:.0f} ms a point); the stock launcher then blocks")
     finally:
         twin.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from longview.config.schema import Experiment
 
 USUAL_TIME = timedelta(hours=24)
-"""Asked for when neither the user nor the cluster file says more and the partition allows it."""
+"""Asked for at most when nobody has said how long or for what purpose."""
 
 
 def purpose_of(experiment: Any) -> str:
@@ -49,12 +49,17 @@ def devices_of(experiment: Any) -> int:
 
 
 def time_of(experiment: Any) -> timedelta | None:
-    """Time limit of an attempt: asked for, else the purpose's default, else 24 h or the longest allowed; None: not known."""
+    """Time limit of an attempt: asked for, else the purpose's default, else the longest allowed; None: not known.
+
+    Of the purpose nobody named, 24 h at most: a week's limit would wait longer in the queue.
+    """
     asked: timedelta | None = experiment.resources.time
     partition = partition_of(experiment)
     if asked or partition is None:
         return asked
-    return partition.default_time or (min(partition.max_time, USUAL_TIME) if partition.max_time else None)
+    if partition.default_time or partition.max_time is None:
+        return partition.default_time
+    return partition.max_time if experiment.resources.purpose else min(partition.max_time, USUAL_TIME)
 
 
 def cpus_of(experiment: Any) -> int | None:
