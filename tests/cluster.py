@@ -27,7 +27,7 @@ def call(twin: Twin, folder: Path, *command: str, **env: str) -> subprocess.Comp
 def run(twin: Twin, folder: Path, *arguments: str, root: Path = ROOT, expect: int = 0, **env: str) -> tuple[str, str]:
     """run.py as a user of the login node, in ``folder``; returns what it printed."""
     folder.mkdir(exist_ok=True)
-    done = call(twin, folder, sys.executable, str(root / "run.py"), *arguments, PYTHONPATH=str(root / "src"), **env)
+    done = call(twin, folder, sys.executable, str(root / "run.py"), *arguments, **{"PYTHONPATH": str(root / "src"), **env})
     assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr
 

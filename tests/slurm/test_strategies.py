@@ -27,6 +27,7 @@ SETTINGS = [
     "data.mean_length=120",
     "data.stride=6",
     "trainer.max_epochs=3",
+    "loader.eval_batch_size=1",
     "trainer.gradient_clip=0.5",
     "task.weight_decay=0.05",
     "task.lr=0.01",
@@ -59,9 +60,9 @@ def runs(twin: Twins, tmp_path_factory: pytest.TempPathFactory) -> tuple[Twin, d
     return juwels, found
 
 
-def losses(directory: Path) -> list[float]:
+def column(directory: Path, name: str) -> list[float]:
     with (directory / "metrics.csv").open() as file:
-        return [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -77,6 +78,11 @@ def test_two_nodes_train_what_one_process_does(runs: tuple[Twin, dict[str, Path]
     assert weights[0].keys() == weights[1].keys()
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, **TOLERANCE)
-    assert losses(found[strategy]) == pytest.approx(losses(found["alone"]), abs=1e-5)
+    one, four = found["alone"], found[strategy]
+    # the task divides the mean over a batch by the batch's size, which is 8 in one process and 2 in each of four
+    losses = [loss * 2 for loss in column(four, "train/loss_epoch")]
+    assert losses == pytest.approx([loss * 8 for loss in column(one, "train/loss_epoch")], 1e-4)
+    assert column(four, "val/loss") == pytest.approx(column(one, "val/loss"), 1e-4)
+    assert len(losses) == 3
     nodes = next((found[strategy] / "logs").glob("*/batch.log")).read_text().partition(" on ")[2].partition(": ")[0]
     assert re.fullmatch(r"jwb\[\d{4}[-,]\d{4}\]", nodes), nodes

@@ -1,4 +1,4 @@
-"""sbatch called so that a job is submitted exactly once; sbatch and squeue are stand-ins that fail in ways a real SLURM rarely does."""
+"""sbatch called so that a job is submitted once; sbatch and squeue are stand-ins that fail in ways a real SLURM rarely does."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_a_controller_that_stays_away(slurm: Path, words: str, lost: bool) -> No
 
 
 def test_a_refusal_is_quoted_and_not_tried_again(slurm: Path) -> None:
-    command(slurm, "sbatch", 'echo "sbatch: error: invalid partition specified: boster" >&2\necho "sbatch: error: no" >&2; exit 1')
-    with pytest.raises(sbatch.SbatchError, match="^sbatch refused the job: invalid partition specified: boster; no$") as caught:
+    command(slurm, "sbatch", 'echo "sbatch: error: invalid partition: boster" >&2\necho "sbatch: error: no" >&2; exit 1')
+    with pytest.raises(sbatch.SbatchError, match=r"^sbatch refused the job: invalid partition: boster; no$") as caught:
         submit(slurm)
     assert not caught.value.lost
     assert calls(slurm, "sbatch") == 1
