@@ -6,6 +6,7 @@ Optuna below 3).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 SWEEPER = '''
@@ -66,4 +67,9 @@ def install(folder: Path) -> dict[str, str]:
     package = folder / "site" / "hydra_plugins" / "halving"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(SWEEPER)
-    return {"PYTHONPATH": str(folder / "site")}
+    return {"PYTHONPATH": found_in(folder)}
+
+
+def found_in(folder: Path) -> str:
+    """PYTHONPATH with what :func:`install` has put into ``folder``."""
+    return os.pathsep.join(path for path in (str(folder / "site"), os.environ.get("PYTHONPATH", "")) if path)

@@ -77,7 +77,7 @@ def execute(run: RunDirectory, mode: Mode = "fit") -> int:
         heartbeat.end(ending.outcome)
         if rank == 0:
             _close(run, number, ending)
-    again = f"python run.py {'run.resume' if mode == 'fit' else 'run.test'}={shown(run.path)}"
+    again = _again(run, mode)
     if ending.outcome == "stopped":
         console.print(f"stopped; {'continue' if mode == 'fit' else 'score'} with: {again}", **PLAIN)
     elif failed:
@@ -85,6 +85,13 @@ def execute(run: RunDirectory, mode: Mode = "fit") -> int:
         if several:
             _leave_at_once(ending.code)
     return ending.code
+
+
+def _again(run: RunDirectory, mode: Mode) -> str:
+    """The command that goes on with a run; what is typed on a login node is not relative to where a job runs."""
+    if mode == "fit" and os.environ.get("LONGVIEW_RANKS") == "slurm":
+        return f"longview resume {run.path}"
+    return f"python run.py {'run.resume' if mode == 'fit' else 'run.test'}={shown(run.path)}"
 
 
 def _leave_at_once(code: int) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 import longview.launch.here
 import tiny
-from halving import SWEEPER, install
+from halving import SWEEPER, found_in, install
 from longview.config.experiment import Checker
 from longview.config.schema import Experiment
 from longview.launch.evaluate import Metric, evaluate
@@ -29,9 +29,12 @@ REPEAT = ["model=repeat_last", *tiny.DATA, "task.figures=0"]
 
 def go(folder: Path, *arguments: str, expect: int = 0) -> tuple[str, str]:
     """run.py with the sweeper installed; returns what it printed."""
-    found = {"PYTHONPATH": str(folder / "site")} if (folder / "site").exists() else install(folder)
+    if not (folder / "site").exists():
+        install(folder)
     line = [sys.executable, str(ROOT / "run.py"), *arguments]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=folder, env={**os.environ, **found}, timeout=120)
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": found_in(folder)}, timeout=120
+    )
     assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,12 @@ import tiny
 from longview.app import main
 from longview.config.experiment import Checker
 from longview.config.schema import Experiment, SearchConfig
+from longview.launch import evaluate, study
+from longview.launch.evaluate import Watch
 from longview.launch.search_space import Choice, Number, Space, read_space, swept
 from longview.launch.study import Trials
 from longview.runs.directory import RunDirectory
+from longview.runs.status import Kind, State
 from longview.runs.sweep import SweepDirectory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -168,18 +174,20 @@ def simulate(trials: Trials, count: int) -> list[dict[str, str]]:
     for _ in range(count):
         number, values = trials.ask()
         asked.append(values)
-        trials.tell(number, well(int(values["model.width"]), float(values["task.lr"])))
+        score = well(int(values["model.width"]), float(values["task.lr"]))
+        trials.tell(number, score if trials.mode == "max" else -score)
     return asked
 
 
-def trials(folder: Path | None, *arguments: str, **settings: Any) -> Trials:
+def trials(folder: Path | None, *arguments: str, mode: str = "max", **settings: Any) -> Trials:
     space, _ = space_of(*(arguments or (LR, WIDTH)))
-    return Trials(folder, space, SearchConfig(**{**SETTINGS, **settings}), "max")
+    return Trials(folder, space, SearchConfig(**{**SETTINGS, **settings}), mode)
 
 
-def test_tpe_comes_closer_than_chance() -> None:
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_tpe_comes_closer_than_chance(mode: str) -> None:
     def late(sampler: str) -> float:
-        found = [simulate(trials(None, sampler=sampler, seed=seed), 30)[15:] for seed in range(3)]
+        found = [simulate(trials(None, mode=mode, sampler=sampler, seed=seed), 30)[15:] for seed in range(3)]
         scores = [well(int(v["model.width"]), float(v["task.lr"])) for values in found for v in values]
         return sum(scores) / len(scores)
 
@@ -191,9 +199,13 @@ def test_the_seed_decides_and_a_search_that_goes_on_tries_what_it_would_have_tri
     parts = simulate(trials(tmp_path / "a"), 5) + simulate(trials(tmp_path / "a"), 9)
     assert parts == whole
     assert simulate(trials(None, seed=2), 14) != whole
+    assert len({v["task.lr"] for v in simulate(trials(None, sampler="random"), 14)}) == 14
 
 
-def test_no_point_is_tried_twice_until_all_were() -> None:
+@pytest.mark.parametrize("patience", [0, 5])
+def test_no_point_is_tried_twice_until_all_were(patience: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the sampler repeats itself."""
+    monkeypatch.setattr(study, "_ASKED", patience)
     small = trials(None, WIDTH, "model.blocks=1,2", "task.lr=0.001")
     asked = []
     while not small.exhausted:
@@ -233,8 +245,6 @@ def test_the_line_that_is_offered_makes_that_run(engine: Engine, capsys: pytest.
     go("task.observations=[0.2]", "launch.sweep=mine", trials=2)
     line = re.search(r"python run.py (.*)", capsys.readouterr().out)
     assert line is not None
-    import shlex
-
     checked = Checker(CONF).check(shlex.split(line[1]))
     assert (checked.config.model.params.width, checked.config.task.params.lr) in engine.ran
     assert checked.config.search.trials is checked.config.launch.sweep is None
@@ -330,10 +340,20 @@ def test_a_lock_of_a_process_that_is_gone_is_none(engine: Engine) -> None:
     assert go(trials=1) == 0
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    import socket
-
     (sweep().path / ".searching").write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid}))
     assert go(trials=2) == 0
+
+
+def test_a_run_that_looks_dead_once_is_not_given_up(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a job that has ended and its successor; a stand-in for SLURM, since the moment cannot be met on purpose."""
+    assert go(trials=1) == 0
+    identity = sweep().points()[0].id
+    real = evaluate.seen(sweep(), [identity])[identity]
+    kinds = iter([Kind.TIMEOUT, Kind.PENDING, Kind.TIMEOUT, Kind.TIMEOUT])
+    shown = lambda *_: {identity: replace(real, state=State(next(kinds)))}  # noqa: E731
+    monkeypatch.setattr(evaluate, "seen", shown)
+    watch = Watch(sweep())
+    assert [bool(watch.ended([identity])) for _ in range(4)] == [False, False, False, True]
 
 
 # what is refused ----------------------------------------------------------------------------------------------------------
