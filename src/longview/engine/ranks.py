@@ -41,6 +41,10 @@ def adopt(environment: Environment = os.environ) -> None:
     if missing := [name for name in SLURM_NAMES.values() if name not in environment]:
         text = f"LONGVIEW_RANKS=slurm, but {', '.join(missing)} is not set"
         raise RankError(f"{text}; start the processes with srun, or submit with python run.py cluster=<name>")
+    code, here = environment.get("LONGVIEW_CODE"), Path(__file__).resolve()
+    if code and not here.is_relative_to(Path(code).resolve()):
+        text = f"the job is to run the copy of the code in {code}, but Python found {here.parents[1]}"
+        raise RankError(f"{text}; a set-up line, the container or -E has changed PYTHONPATH")
     for name, theirs in SLURM_NAMES.items():
         environment[name] = environment[theirs]
 

@@ -234,3 +234,11 @@ def test_the_engine_in_a_job_of_another_size_exits_with_2_and_says_why(tmp_path:
     assert "4 process(es) were started, but the configuration says nodes=1, devices=1" in done.stderr
     assert "Traceback" not in done.stderr
     assert run.attempt(1)["outcome"] == "failed"
+
+
+def test_other_code_than_the_copy_is_refused(tmp_path: Path) -> None:
+    """A rank that silently ran another checkout would make results nobody can repeat (F27)."""
+    slurm = {"LONGVIEW_RANKS": "slurm", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1"}
+    with pytest.raises(RankError, match="the job is to run the copy of the code in"):
+        ranks.adopt({**slurm, "LONGVIEW_CODE": str(tmp_path)})
+    ranks.adopt({**slurm, "LONGVIEW_CODE": str(Path(ranks.__file__).parents[3])})
