@@ -53,7 +53,8 @@ def _staged(data: Block) -> Block:
     folder, root = os.environ.get("LONGVIEW_STAGED"), getattr(data.params, "root", None)
     if not folder or not root:
         return data
-    return replace(data, params=data.params.model_copy(update={"root": str(Path(folder) / Path(root).name)}))
+    place = Path(folder) / os.environ.get("SLURM_NODEID", "") / Path(root).name
+    return replace(data, params=data.params.model_copy(update={"root": str(place)}))
 
 
 def typical_batch(built: Built) -> Any:

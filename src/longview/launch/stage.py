@@ -80,7 +80,8 @@ def main(arguments: list[str]) -> int:
     """Stage and say how it went; returns the exit code."""
     begun = time.monotonic()
     try:
-        target = stage(RunDirectory.open(arguments[0]), Path(arguments[1]))
+        # By node: on a rehearsal cluster all nodes are one machine.
+        target = stage(RunDirectory.open(arguments[0]), Path(arguments[1]) / os.environ.get("SLURM_NODEID", ""))
     except LongviewError as error:
         print(f"longview: error: {socket.gethostname()}: {error}", flush=True)
         return 2
