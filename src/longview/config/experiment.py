@@ -209,9 +209,7 @@ class Checker:
             raise ConfigError(origins.filled(problems))
         reported = {p.key for p in problems}
         validated = validate(tree, composition.dropped if composition else ())
-        found = [p for p in validated.problems if p.key not in reported] + run_checks(
-            validated.view, stored=composition is None
-        )
+        found = [p for p in validated.problems if p.key not in reported] + run_checks(validated.view, stored=composition is None)
         if composition:  # a stored run chooses nothing any more
             found = [completed(p, self.conf, validated.view, composition.choices) for p in found]
         problems.extend(found)

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -129,7 +129,9 @@ def run(checker: Checker, composition: Composition, argv: Sequence[str]) -> int:
 def _first(job: Job) -> CheckedExperiment:
     """A point of the sweep, after the ends of everything swept were checked as far as they are written in Hydra's grammar."""
     composition, conf = job.composition, job.checker.conf
-    problems = dict.fromkeys(composition.origins.filled(composition.problems))
+    own = "; or leave it out: search.trials=20 searches with no sweeper of Hydra's"
+    absent = [replace(p, message=p.message + own) if p.key == "hydra/sweeper" else p for p in composition.problems]
+    problems = dict.fromkeys(composition.origins.filled(absent))
     arguments = swept(composition, conf)
     space, foreign = read_space(arguments, conf)  # a sweeper may know tags of its own
     family = _family(job, space.keys, [a.canonical for a in composition.arguments if not a.sweep and a.kind != "hydra"])

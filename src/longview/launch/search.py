@@ -123,7 +123,7 @@ class Search:
             return
         sweep = self.prepared.family.sweep([experiment])
         flight = Flight(sweep, points_of(sweep)[0], head)
-        self.trials.belongs(number, flight.point.id)
+        self.trials.belongs(number, values, flight.point.id)
         if not self.prepared.on_slurm:
             print(f"\n{head}", flush=True)
             self.flights[number] = flight

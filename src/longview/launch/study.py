@@ -6,6 +6,7 @@ import hashlib
 import random
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,7 @@ class Trials:
         seed = (self.settings.seed * 1_000_003 + number) % 2**32
         if self.settings.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():  # Optuna 4 calls the next option experimental
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _no_experiments():
             return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # trials in flight repel each other
 
     def _take_over(self, other: Study) -> None:
@@ -148,7 +148,8 @@ class Trials:
         values = [t.value for t in map(_tried, self._all()) if t.value is not None]
         if len(values) < max(4, 2 * len(self.space.keys)) or len(set(values)) < 3:
             return {}
-        return dict(get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator()))
+        with _no_experiments():
+            return dict(get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator()))
 
     # ask and tell -------------------------------------------------------------------------------------------------------
 
@@ -166,14 +167,15 @@ class Trials:
                 break
             trial.set_user_attr("repeats", True)
             self.fail(trial.number)
-        trial.set_user_attr("values", values)
         return trial.number, values
 
-    def belongs(self, number: int, run: str) -> None:
-        """Note the run of a trial."""
+    def belongs(self, number: int, values: dict[str, str], run: str) -> None:
+        """Note the values and the run of a trial."""
         from optuna.trial import Trial
 
-        Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id).set_user_attr("run", run)
+        trial = Trial(self.study, self.study.get_trials(deepcopy=False)[number]._trial_id)
+        trial.set_user_attr("values", values)
+        trial.set_user_attr("run", run)
 
     def tell(self, number: int, value: float) -> None:
         """A trial has finished."""
@@ -195,6 +197,16 @@ class Trials:
         first = random.Random(self.settings.seed * 1_000_003 + count).randrange(size)
         candidates = (self.space.at((first + i) % size) for i in range(size))
         return next((point for point in candidates if tuple(point.values()) not in points), None)
+
+
+@contextmanager
+def _no_experiments() -> Iterator[None]:
+    """Optuna 4 calls experimental what Optuna 5 has by default."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
 
 
 def _tried(trial: FrozenTrial) -> Tried:

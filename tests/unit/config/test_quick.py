@@ -27,7 +27,7 @@ POINTS = [
     ["loader={batch_size: 3}"],
     ["loader=3"],
     ["cluster.partitions.gpu.max_time='12:00:00'", "cluster.network={master_suffix: x}"],
-    ["run.root='a b'", "run.name=\"q'q\""],
+    ["run.root='a b'", 'run.name="q\'q"'],
     ["trainer.gradient_clip=1e-3"],
 ]
 

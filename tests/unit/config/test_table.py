@@ -237,7 +237,7 @@ SWEEPS: list[tuple[list[str], list[str]]] = [
     (["seed=glob(*)"], ["seed: names no value"]),
     (["model=glob(x*)"], ["model: names no value", "options: manta, nearest_neighbour, repeat_last"]),
     (["task.lr=interval(0,1)"], ["task.lr: an interval has no end of values; use range(start,stop,step)"]),
-    (["hydra/sweeper=optuna", "seed=1,2"], ["hydra/sweeper: cannot be set here; name the values, as in seed=1,2,3 -m"]),
+    (["hydra/sweeper=optuna", "seed=1,2"], ["hydra/sweeper: In 'hydra/config': Could not find 'hydra/sweeper/optuna'"]),
     (["hydra.sweep.dir=a,b"], ["hydra.sweep.dir: Hydra's own settings cannot be swept"]),
     (["modl=1,2"], ["modl: unknown key; did you mean 'model'?", "[override 'modl=1,2']"]),
     (["model=manta,mant"], ["model: no option 'mant'", "(in point #2 (model=mant))", "[override 'model=manta,mant']"]),

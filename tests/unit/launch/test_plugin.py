@@ -83,7 +83,7 @@ def test_failed_points_and_values_that_are_no_numbers_have_none(tmp_path: Path, 
     def run_in(run: RunDirectory, config: Experiment, mode: str) -> int:
         ran.append(config.seed)
         number = run.begin_attempt(mode)
-        if config.seed == 2:
+        if config.seed == 1:
             run.end_attempt(number, "failed", error="CUDA out of memory")
             return 1
         value = math.nan if config.seed == 3 else config.seed / 10
@@ -94,7 +94,7 @@ def test_failed_points_and_values_that_are_no_numbers_have_none(tmp_path: Path, 
     monkeypatch.setattr(longview.launch.here, "run_in", run_in)
     checked = Checker(ROOT / "conf").sweep(["seed=1,2,3,4", f"run.root={tmp_path}", "model=repeat_last"])
     for _ in range(2):
-        assert evaluate(checked, [], Metric("test/f1")) == [0.1, None, None, 0.4]
+        assert evaluate(checked, [], Metric("test/f1")) == [None, 0.2, None, 0.4]
     assert ran == [1, 2, 3, 4], "a point that was done, or had failed, was run again"
 
 
