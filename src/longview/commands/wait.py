@@ -7,10 +7,10 @@ import sys
 
 from longview.commands import status
 from longview.config.experiment import Sweep
+from longview.launch.evaluate import seen
 from longview.launch.identity import place_of, point_of, sweep_id
-from longview.runs.find import find
-from longview.runs.look import Seen, look
 from longview.runs.status import Kind
+from longview.runs.sweep import SweepDirectory
 
 OK, FAILED = 0, 1
 EVERY = 5.0
@@ -25,15 +25,9 @@ def wait(sweep: Sweep) -> int:
     except KeyboardInterrupt:
         print(f"left; the jobs go on: longview status {place.name}", file=sys.stderr)
         raise
-    broken = [seen for seen in seen_of(sweep) if seen.state.kind is not Kind.FINISHED]
+    identity = sweep_id(sweep)
+    found = seen(SweepDirectory(place), [point_of(sweep, e, identity).id for e in sweep.points])
+    broken = [one for one in found.values() if one.state.kind is not Kind.FINISHED]
     if broken:
         print(f"{len(broken)} of {len(sweep.points)} runs did not finish: longview why {place.name}", file=sys.stderr)
     return FAILED if broken else OK
-
-
-def seen_of(sweep: Sweep) -> list[Seen]:
-    """What is known of the points of a submitted sweep, in their order."""
-    place, identity = place_of(sweep), sweep_id(sweep)
-    by_id = {run.id: run for run in find([str(place)], place.parent)[0].runs}
-    ids = dict.fromkeys(point_of(sweep, e, identity).id for e in sweep.points)
-    return list(look(by_id[i] for i in ids if i in by_id).seen)

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 
 from longview.errors import LongviewError
+from longview.runs.process import lives
+from longview.runs.records import read_json
 from longview.runs.sweep import SweepDirectory
 
 
 @contextmanager
-def locked(directory: SweepDirectory) -> Iterator[None]:
+def locked(directory: SweepDirectory, doing: str = "submitted") -> Iterator[None]:
     """Hold the sweep for the duration of the block. A lock file, since flock does not reach other login nodes everywhere.
+
+    The lock of a process that was on this machine and is gone is taken over.
 
     Raises:
         LongviewError: Another command holds it, or the place cannot be written.
     """
-    lock, mine = directory.path / ".submitting", f"{socket.gethostname()} {os.getpid()}"
+    lock = directory.path / f".being-{doing}"
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": datetime.now(timezone.utc).isoformat()}
     try:
-        directory.submissions.mkdir(parents=True, exist_ok=True)
+        directory.path.mkdir(parents=True, exist_ok=True)
         while True:
             try:
                 with lock.open("x", encoding="utf-8") as file:
-                    file.write(mine)
+                    file.write(json.dumps(mine))
                 break
             except FileExistsError:
-                if not _abandoned(lock):
-                    raise LongviewError(f"another command ({_holder(lock)}) is submitting this sweep; wait for it") from None
+                other = read_json(lock)
+                if lives(other) is not False:
+                    who = f"process {other.get('pid')} on {other.get('host')}"
+                    text = f"this sweep is being {doing} by another command ({who}); wait for it, or delete {lock} if it is gone"
+                    raise LongviewError(text) from None
                 lock.unlink(missing_ok=True)
     except OSError as error:
         raise LongviewError(f"run.root: {directory.path} cannot be written: {error.strerror}") from error
@@ -37,25 +46,5 @@ def locked(directory: SweepDirectory) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
-
-
-def _holder(lock: Path) -> str:
-    try:
-        host, _, pid = lock.read_text(encoding="utf-8").partition(" ")
-    except OSError:
-        return "unknown"
-    return f"process {pid} on {host}; delete {lock} if it is gone"
-
-
-def _abandoned(lock: Path) -> bool:
-    """Whether the process that holds it was on this machine and is gone."""
-    try:
-        host, _, pid = lock.read_text(encoding="utf-8").partition(" ")
-        if host != socket.gethostname():
-            return False
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
+        with suppress(OSError):  # not empty, as it should be
+            directory.path.rmdir()

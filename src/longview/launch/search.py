@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
-import os
 import shlex
-import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 
 from longview.config.compose import Composition
@@ -20,13 +16,12 @@ from longview.config.experiment import Checker, Sweep
 from longview.errors import ConfigError, LongviewError
 from longview.launch.evaluate import EVERY, SOON, Metric, Watch, mode_of, points_of
 from longview.launch.identity import place_of
+from longview.launch.lock import locked
 from longview.launch.plan import Run, chunks, cost
 from longview.launch.prepare import Prepared, prepare, typed
 from longview.launch.start import start
 from longview.launch.study import Trials, require_optuna
 from longview.runs.look import Seen
-from longview.runs.process import lives
-from longview.runs.records import read_json
 from longview.runs.status import Kind
 from longview.runs.sweep import Point, SweepDirectory
 
@@ -44,7 +39,7 @@ def run(checker: Checker, composition: Composition, argv: Sequence[str]) -> int:
     if prepared.config.launch.dry_run:
         return _dry(prepared, argv)
     directory = SweepDirectory(place_of(prepared.family.sweep([prepared.first])))
-    with _alone(directory):
+    with locked(directory, "searched"):
         search = Search(prepared, directory, argv)
         try:
             search.all()
@@ -205,36 +200,3 @@ def _dry(prepared: Prepared, argv: Sequence[str]) -> int:
         print(f"# cost of all trials at most: {' and '.join(hours) or 'unknown, since there is no time limit'}")
     print(f"# the first trial: {' '.join(typed(values))}\n")
     return start(sweep, argv, several=True)
-
-
-@contextmanager
-def _alone(directory: SweepDirectory) -> Iterator[None]:
-    """One search at a time per sweep: two would take up each other's trials.
-
-    Raises:
-        LongviewError: Another one is under way, or the place cannot be written.
-    """
-    lock = directory.path / ".searching"
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": datetime.now(timezone.utc).isoformat()}
-    try:
-        directory.path.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                with lock.open("x", encoding="utf-8") as file:
-                    file.write(json.dumps(mine))
-                break
-            except FileExistsError:
-                other = read_json(lock)
-                if lives(other) is not False:
-                    who = f"process {other.get('pid')} on {other.get('host')}"
-                    text = f"this search is under way already ({who}); wait for it, or delete {lock} if it is gone"
-                    raise LongviewError(text) from None
-                lock.unlink(missing_ok=True)
-    except OSError as error:
-        raise LongviewError(f"run.root: {directory.path} cannot be written: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty, as it should be
-            directory.path.rmdir()

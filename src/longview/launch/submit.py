@@ -60,6 +60,7 @@ def submit(sweep: Sweep, argv: Sequence[str]) -> int:
         try:
             written.code = None if code.place(root).is_dir() else code.place(root)
             code.write(root)
+            directory.submissions.mkdir(exist_ok=True)
             _write(directory, sweep, argv, identity, chosen, written)
             for chunk, job in zip(plan, jobs, strict=True):
                 _submit(directory, chunk, job, code.hash, answers.site.config.get("ClusterName"), written)

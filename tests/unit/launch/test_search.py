@@ -333,15 +333,15 @@ def test_two_searches_of_one_sweep_do_not_mix(engine: Engine, capsys: pytest.Cap
     engine.score = lambda w, lr: (codes.append(go(trials=4)), well(w, lr))[1]
     assert go(trials=2) == 0
     assert codes == [2, 2]
-    assert "this search is under way already" in capsys.readouterr().err
-    assert not (sweep().path / ".searching").exists()
+    assert "this sweep is being searched by another command" in capsys.readouterr().err
+    assert not (sweep().path / ".being-searched").exists()
 
 
 def test_a_lock_of_a_process_that_is_gone_is_none(engine: Engine) -> None:
     assert go(trials=1) == 0
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    (sweep().path / ".searching").write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid}))
+    (sweep().path / ".being-searched").write_text(json.dumps({"host": socket.gethostname(), "pid": child.pid}))
     assert go(trials=2) == 0
 
 
