@@ -50,9 +50,9 @@ def runs(folder: Path, pattern: str = "*") -> list[Path]:
     return [found.run_path(p) for p in found.points()]
 
 
-def ended(directory: Path) -> dict[str, Any]:
+def ended(directory: Path, patience: float = PATIENCE) -> dict[str, Any]:
     """What the batch script recorded of its end, as soon as it has."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not (directory / "exit.json").exists():
         assert time.monotonic() < end, f"{directory} did not end:\n{logs(directory)}"
         time.sleep(0.1)

@@ -74,8 +74,10 @@ class Program:
 
     @property
     def runs(self) -> list[Path]:
-        """Run directories so far, oldest first."""
-        return sorted(p.parent for p in (self.folder / "runs").glob("*/config.yaml"))
+        """Run directories so far, those of sweeps last."""
+        root = self.folder / "runs"
+        found = [p.parent for pattern in ("*/config.yaml", "*/*/config.yaml") for p in root.glob(pattern)]
+        return sorted(found, key=lambda p: (p.parent != root, p.stat().st_ctime_ns if p.parent != root else p.name))
 
     def start(self, *arguments: str, module: bool = False, **env: str) -> subprocess.Popen[str]:
         """Start it, in a session of its own: a signal to its group is a terminal's Ctrl-C."""

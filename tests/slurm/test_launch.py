@@ -19,7 +19,7 @@ import tiny
 from cluster import PATIENCE, ROOT, ended, logs, longview, queue, run, runs, step, sweep
 from longview.launch import snapshot
 from longview.runs.sweep import Point
-from program import metrics, same, weights
+from program import metrics, same, until, weights
 from twins import Twins
 
 SMALL = [*tiny.DATA, *(a for a in tiny.RUN if not a.startswith("resources")), *tiny.MANTA, "task.figures=0"]
@@ -42,8 +42,7 @@ def test_two_nodes_of_every_site(twin: Twins, tmp_path: Path, cluster: str) -> N
     assert metrics(directory)
     environment = json.loads((directory / "environment.json").read_text())
     assert environment["code"] == sweep(tmp_path).all_submissions()[0].code
-    hosts = {line for r in range(4) if (line := (directory / "logs").glob(f"*/rank-{r}.log"))}
-    assert len(hosts) == 4
+    assert {p.name for p in (directory / "logs").glob("*/rank-*.log")} == {f"rank-{r}.log" for r in range(4)}
     batch = next((directory / "logs").glob("*/batch.log")).read_text()
     assert "ranks meet at " in batch
     record = json.loads((directory / "run.json").read_text())
@@ -58,7 +57,7 @@ def test_the_command_of_the_readme_literally(juwels: Twin, tmp_path: Path) -> No
     out, _ = run(juwels, tmp_path, "task=anticipation", "model=manta", "cluster=juwels", "-m")
     directory = runs(tmp_path)[0]
     assert str(directory.parent) in out
-    assert ended(directory)["code"] == 0, logs(directory)
+    assert ended(directory, 1500)["code"] == 0, logs(directory)  # 30 epochs in four processes
     assert metrics(directory)["test/mean_moc/obs0.2/horizon0.1"] > 0.2
     assert (directory / "figures" / "index.html").is_file()
 
@@ -291,7 +290,7 @@ def test_data_are_staged_to_the_node_and_removed(juwels: Twin, tmp_path: Path) -
     assert ended(directory)["code"] == 0, logs(directory)
     batch = next((directory / "logs").glob("*/batch.log")).read_text()
     assert f"data staged and verified in {scratch}/longview-" in batch
-    assert list(scratch.iterdir()) == []
+    until(lambda: not list(scratch.iterdir()), what="the copy being removed")
 
 
 def test_config_says_what_was_asked_for(juwels: Twin, tmp_path: Path) -> None:

@@ -104,6 +104,8 @@ def resubmit(directory: SweepDirectory, run_ids: Sequence[str], mode: str = "fit
     with locked(directory):
         written = _Written(directory)
         try:
+            for run in runs:  # how the last attempt ended stays in its record and logs
+                (directory.run_path(run.point) / "exit.json").unlink(missing_ok=True)
             for (code, chunk), job in zip(everything, made, strict=True):
                 _submit(directory, chunk, job, code, answers.site.config.get("ClusterName"), written)
         except BaseException:
