@@ -108,6 +108,7 @@ class Request:
         gpus: GPUs per node; 0 on CPU nodes.
         memory_gb: Per node; None: not written.
         time: Limit of one attempt; None: the site's default.
+        charged_gpus, charged_cores: What is paid for per node: all of it where jobs have nodes alone.
     """
 
     cluster: str
@@ -122,16 +123,18 @@ class Request:
     time: timedelta | None
     account: str | None
     options: tuple[tuple[str, str | int | bool], ...]
+    charged_gpus: int
+    charged_cores: int
 
     @property
     def core_hours(self) -> float | None:
         """CPU core-hours of one attempt at most; None without a time limit."""
-        return self._hours(self.nodes * self.tasks * (self.cpus or 1))
+        return self._hours(self.nodes * self.charged_cores)
 
     @property
     def gpu_hours(self) -> float | None:
         """GPU-hours of one attempt at most; None without a time limit."""
-        return self._hours(self.nodes * self.gpus)
+        return self._hours(self.nodes * self.charged_gpus)
 
     def _hours(self, units: int) -> float | None:
         return None if self.time is None else units * self.time.total_seconds() / 3600
@@ -172,6 +175,9 @@ def request_of(experiment: Experiment, *, account: str | None = None) -> Request
     if partition and partition.exclusive:
         options["exclusive"] = True
     options |= {**cluster.sbatch, **(partition.sbatch if partition else {}), **experiment.launch.sbatch}
+    cores = devices * (cpus_of(experiment) or 1)
+    alone = (partition and partition.exclusive) or options.get("exclusive") is True  # "exclusive: user" shares with one's own
+    whole = node if alone else None
     return Request(
         cluster=cluster.name,
         purpose=purpose_of(experiment),
@@ -185,4 +191,6 @@ def request_of(experiment: Experiment, *, account: str | None = None) -> Request
         time=time_of(experiment),
         account=account_of(experiment) or account,
         options=tuple(options.items()),
+        charged_gpus=(whole.gpus if whole else None) or gpus,
+        charged_cores=max(cores, (whole.cores if whole else None) or 0),
     )

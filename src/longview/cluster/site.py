@@ -42,11 +42,11 @@ Runner = Callable[[Sequence[str], str, float], Answer]
 
 
 def run(command: Sequence[str], stdin: str = "", patience: float = PATIENCE) -> Answer:
-    """Run a command in English and with SLURM's own formats, whatever the user's environment says."""
+    """Run a command in English, with SLURM's own formats and only what longview asks for: SBATCH_* would win over a script."""
     if shutil.which(command[0]) is None:
         return Answer(None, err="not installed")
-    formats = ("SQUEUE_", "SINFO_", "SACCT_", "SLURM_TIME_FORMAT")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(formats)}
+    theirs = ("SBATCH_", "SQUEUE_", "SINFO_", "SACCT_", "SLURM_TIME_FORMAT")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
     env = {**kept, "LC_ALL": "C", "SLURM_BITSTR_LEN": "0"}  # 0: lists of array indices are not cut short
     try:
         done = subprocess.run(

@@ -43,7 +43,7 @@ def slurm(visit: Visit, *, names: bool) -> Iterator[Finding]:
         yield Finding("!", "limits", text, "longview checks before it submits; sbatch of your own does not")
     if site.number("JobRequeue") == 0:
         asked = visit.cluster.resume.strategy == "requeue"
-        yield Finding("!" if asked else "ok", "requeue", "SLURM does not put jobs back by itself; longview submits them again")
+        yield Finding("!" if asked else "ok", "requeue", "SLURM does not put jobs back by itself; longview resume does")
     if site.config.get("TrackWCKey", "No").lower() == "yes":
         yield Finding("-", "wckey", "tracked here; longview writes none, give launch.sbatch.wckey if your site wants one")
     yield _accounts(visit, names)

@@ -98,7 +98,7 @@ class LaunchConfig(Section):
     at_most: Count | None = Field(description="Submit so many points now; the same command later submits the rest")
     parallel: Count | None = Field(description="Array elements that run at once; null: as many as the site allows")
     stage: bool = Field(description="Copy the data to node-local scratch before training, verified")
-    sbatch: dict[Text, Text | int | bool] = Field(description="Further sbatch options: {mail-type: END, reservation: ...}")
+    sbatch: dict[Text, Text | int | bool] = Field(description="Further sbatch options: {reservation: <name>}")
 
 
 class SearchConfig(Section):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -65,9 +67,19 @@ class Answers:
         self.checks.append(f"not asked: partitions, limits and accounts of the site, since {why}")
 
 
-def ask(experiments: Sequence[CheckedExperiment]) -> Answers:
-    """Ask what the plan depends on, once for all points."""
+PAUSES = (1, 2, 4, 8, 15, 30)
+"""Seconds between questions to a controller that does not answer: a restart of slurmctld takes seconds."""
+
+
+def ask(experiments: Sequence[CheckedExperiment], *, patient: bool = True) -> Answers:
+    """Ask what the plan depends on, once for all points; ``patient``: wait a minute for a controller that is away."""
     site, config = Site(), experiments[0].config
+    for pause in PAUSES if patient and shutil.which("sbatch") else ():
+        if site.reachable():
+            break
+        print(f"SLURM does not answer; asking again in {pause} s", file=sys.stderr, flush=True)
+        time.sleep(pause)
+        site = Site()
     answers = Answers(site, checks=["configuration and data", f"resources against the facts of cluster {config.cluster.name}"])
     if site.reachable():
         answers.array_limit = array_limit(config.cluster, site)

@@ -54,8 +54,12 @@ def _cost(plan: Sequence[Chunk]) -> list[str]:
     total = cost(plan)
     hours = []
     if total.gpu_hours:
-        hours.append(f"{total.gpu_hours:,.0f} GPU-hours")
+        hours.append(f"{_hours(total.gpu_hours)} GPU-hours")
     if total.core_hours is not None:
-        hours.append(f"{total.core_hours:,.0f} core-hours")
+        hours.append(f"{_hours(total.core_hours)} core-hours")
     text = " and ".join(hours) or "unknown, since there is no time limit"
     return [f"# cost at most: {text} ({total.jobs} run{'s' if total.jobs > 1 else ''}, each until its time limit)"]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"

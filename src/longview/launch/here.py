@@ -26,7 +26,7 @@ def sweep_here(sweep: Sweep, argv: Sequence[str]) -> int:
     runs = list({run.point.id: run for run in (Run(point_of(sweep, e, identity), e) for e in sweep.points)}.values())
     points = [run.point for run in runs]
     _record(directory, sweep, points, argv, identity)
-    known = standings(directory, {point.id for point in points})
+    known = standings(directory, {point.id for point in points}, scheduled=False)
     failed: list[str] = []
     begun = 0
     for i, run in enumerate(runs, 1):

@@ -12,7 +12,7 @@ from typing import Any
 from longview.config.experiment import CheckedExperiment, Sweep
 from longview.runs.sweep import Point
 
-_ELSEWHERE = ("run", "launch", "search")
+ELSEWHERE = ("run", "launch", "search")
 """Blocks that say where, how and why a run takes place, not what is computed."""
 _SIZE = ("nodes", "devices")
 """Of ``resources``, what changes the arithmetic: the number of processes."""
@@ -26,7 +26,7 @@ def _digest(value: Any, length: int) -> str:
 
 def computed(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that decides what comes out."""
-    kept = {key: value for key, value in tree.items() if key not in _ELSEWHERE}
+    kept = {key: value for key, value in tree.items() if key not in ELSEWHERE}
     cluster, resources = kept.get("cluster"), kept.get("resources")
     if isinstance(cluster, Mapping):
         kept["cluster"] = cluster.get("name")

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from longview.config.experiment import CheckedExperiment
 from longview.config.schema import Experiment
 from longview.errors import LongviewError
 from longview.launch.pin import pinned
+from longview.launch.signals import collected
 from longview.runs.directory import RunDirectory
 
 GRACE = 30.0
@@ -44,7 +44,7 @@ def run_in(run: RunDirectory, config: Experiment, mode: Literal["fit", "test"]) 
     """One attempt at a run, on this machine; returns its exit code."""
     if config.world_size > 1:
         return _processes(run, mode, config.world_size)
-    with _collected() as received:  # torch takes seconds to import
+    with collected(FORWARDED) as received:  # torch takes seconds to import
         from longview.engine.run import execute  # only now, when everything has been checked
     if received:
         option = "run.test" if mode == "test" else "run.resume"
@@ -69,18 +69,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def _collected() -> Iterator[list[signal.Signals]]:
-    """Signals that arrive during the block, in order, instead of their usual effect."""
-    received: list[signal.Signals] = []
-    before = {s: signal.signal(s, lambda number, frame: received.append(signal.Signals(number))) for s in FORWARDED}
-    try:
-        yield received
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-
-
 def _processes(run: RunDirectory, mode: str, size: int) -> int:
     """One engine process per rank.
 
@@ -92,7 +80,7 @@ def _processes(run: RunDirectory, mode: str, size: int) -> int:
     common["LONGVIEW_LAUNCHER"] = str(os.getpid())
     ranks: list[subprocess.Popen[bytes]] = []
     try:
-        with _collected() as received:
+        with collected(FORWARDED) as received:
             for r in range(size):
                 env = {**os.environ, **common, "RANK": str(r), "LOCAL_RANK": str(r)}
                 ranks.append(subprocess.Popen(command, env=env, start_new_session=True))

@@ -25,6 +25,7 @@ def locked(directory: SweepDirectory, doing: str = "submitted") -> Iterator[None
         LongviewError: Another command holds it, or the place cannot be written.
     """
     lock = directory.path / f".being-{doing}"
+    absent = [folder for folder in directory.path.parents if not folder.exists()]
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": datetime.now(timezone.utc).isoformat()}
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
@@ -47,4 +48,5 @@ def locked(directory: SweepDirectory, doing: str = "submitted") -> Iterator[None
     finally:
         lock.unlink(missing_ok=True)
         with suppress(OSError):  # not empty, as it should be
-            directory.path.rmdir()
+            for folder in (directory.path, *absent):
+                folder.rmdir()

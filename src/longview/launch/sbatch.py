@@ -6,6 +6,7 @@ the job's comment, so before sbatch is called again the queue is asked whether t
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -47,8 +48,15 @@ class SbatchError(LongviewError):
         super().__init__(text)
 
 
-def submit(script: Path, uid: str, *, pauses: Sequence[float] = PAUSES, say: Callable[[str], None] | None = None) -> str:
-    """Submit a batch script; returns SLURM's job id.
+def submit(
+    script: Path,
+    uid: str,
+    *,
+    pauses: Sequence[float] = PAUSES,
+    say: Callable[[str], None] | None = None,
+    stop: Callable[[], object] = lambda: False,
+) -> str:
+    """Submit a batch script; returns SLURM's job id. Once ``stop`` is true, it is not tried again.
 
     Raises:
         SbatchError: SLURM refused it, or did not answer for two minutes.
@@ -62,10 +70,12 @@ def submit(script: Path, uid: str, *, pauses: Sequence[float] = PAUSES, say: Cal
         if not any(text in said.lower() for text in AWAY):
             raise SbatchError(f"sbatch refused the job: {said}")
         lost = lost or any(text in said.lower() for text in LOST)
-        if pause is None:
+        if pause is None or stop():
             break
         (say or _say)(f"SLURM does not answer ({said.splitlines()[-1]}); trying again in {pause:.0f} s")
-        time.sleep(pause)
+        until = time.monotonic() + pause
+        while time.monotonic() < until and not stop():
+            time.sleep(min(0.2, pause))
         if lost and (found := find(uid)[1]):
             return found
     if lost and (found := find(uid)[1]):
@@ -85,8 +95,10 @@ def find(uid: str) -> tuple[bool, str | None]:
 
 
 def _called(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of SLURM's, out of reach of a terminal's Ctrl-C and of variables that would change what it means."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("SBATCH_", "SQUEUE_"))}
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env, start_new_session=True)
     except FileNotFoundError:
         raise SbatchError(f"there is no {command[0]} here; submit from a login node of the cluster") from None
     except subprocess.TimeoutExpired:

@@ -147,7 +147,7 @@ def _body(experiment: Experiment, request: Request, job: Job) -> str:
             *_stage(experiment, request, job),
             *_start(experiment, request, job),
             *experiment.cluster.teardown,
-            f'[ -s "{job.stem}-$job.out" ] || rm -f "{job.stem}-$job.out"  # nothing went wrong before the log was open',
+            f'early={shlex.quote(job.stem)}-"$job".out; [ -s "$early" ] || rm -f "$early"  # empty: the log was open in time',
             'exit "$code"',
         ]
     )

@@ -77,8 +77,10 @@ class Snapshot:
             (notes / "commit.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             (notes / "code.diff").write_text(self.diff, encoding="utf-8")
             os.replace(temporary, place)
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
             if place.is_dir():  # somebody else was quicker with the same code
                 return place
             raise SnapshotError(f"the code cannot be copied to {place}: {error.strerror}") from error

@@ -22,17 +22,20 @@ class Standing(Enum):
     UNKNOWN = "in an unknown state, since SLURM does not say"
 
 
-def standings(sweep: SweepDirectory, ids: Collection[str]) -> dict[str, Standing]:
-    """Run id -> standing of points of an existing sweep; those it does not know are left out."""
-    absent = _adopt(sweep)
+def standings(sweep: SweepDirectory, ids: Collection[str], *, scheduled: bool = True) -> dict[str, Standing]:
+    """Run id -> standing of points of an existing sweep; those it does not know are left out.
+
+    ``scheduled``: runs are submitted to SLURM, by nobody else now (the sweep is locked).
+    """
+    absent = adopt(sweep)
     group = find([str(sweep.path)], sweep.path.parent)[0]
     view = look(run for run in group.runs if run.id in ids)
-    return {seen.run.id: Standing.NEW if seen.run.id in absent else _of(seen) for seen in view.seen}
+    return {seen.run.id: Standing.NEW if seen.run.id in absent else _of(seen, scheduled) for seen in view.seen}
 
 
-def _of(seen: Seen) -> Standing:
+def _of(seen: Seen, scheduled: bool) -> Standing:
     kind, files = seen.state.kind, seen.files
-    if kind is Kind.STOPPED and not files.attempts and files.job is None and not files.submitting:
+    if not files.attempts and files.job is None and not files.submitting and (scheduled or kind is Kind.STOPPED):
         return Standing.NEW  # its directory was made, and then the command that made it ended
     if kind.alive:
         return Standing.ACTIVE
@@ -41,7 +44,7 @@ def _of(seen: Seen) -> Standing:
     return {Kind.NEW: Standing.NEW, Kind.FINISHED: Standing.FINISHED}.get(kind, Standing.UNKNOWN)
 
 
-def _adopt(sweep: SweepDirectory) -> set[str]:
+def adopt(sweep: SweepDirectory) -> set[str]:
     """Look for submissions whose answer was lost: found ones are noted, runs of those SLURM does not know are returned."""
     absent: set[str] = set()
     latest = sweep.jobs()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from longview.config.experiment import CheckedExperiment, Sweep
 from longview.errors import ConfigError, Problem
+from longview.launch.identity import ELSEWHERE
 
 OK = 0
+UNCOUNTED = tuple(f"resources.{key}" for key in ("time", "purpose", "memory_gb", "cpus_per_device"))
 
 
 def start(sweep: Sweep, argv: Sequence[str], *, several: bool) -> int:
@@ -22,6 +24,8 @@ def start(sweep: Sweep, argv: Sequence[str], *, several: bool) -> int:
     names = sorted({point.config.cluster.name for point in sweep.points})
     if len(names) > 1:
         raise ConfigError([Problem("cluster", f"a sweep goes to one cluster, not to {', '.join(names)}")])
+    if useless := [*_useless(sweep)]:
+        raise ConfigError(useless)
     if first.config.cluster.scheduler == "slurm":
         if first.config.run.resume or first.config.run.test:
             return _again(first)
@@ -39,6 +43,14 @@ def start(sweep: Sweep, argv: Sequence[str], *, several: bool) -> int:
     from longview.launch.local import launch
 
     return launch(first, argv=argv)
+
+
+def _useless(sweep: Sweep) -> Iterator[Problem]:
+    """Swept keys that do not change what is computed: their points would be one run."""
+    for key in sweep.keys:
+        if key.partition(".")[0] in (*ELSEWHERE, "cluster") or key in UNCOUNTED:
+            text = "says how a run is launched, not what it computes, so its values would be one and the same run; give one value"
+            yield Problem(key, text)
 
 
 def _again(experiment: CheckedExperiment) -> int:

@@ -127,6 +127,10 @@ class SweepDirectory:
         """Batch script of a submission."""
         return self.submissions / f"{number:03d}.sh"
 
+    def submission_file(self, number: int) -> Path:
+        """Record of a submission."""
+        return self.submissions / f"{number:03d}.json"
+
     def all_submissions(self) -> list[Submission]:
         """Records in order; one that cannot be read is left out."""
         found = []
@@ -139,8 +143,7 @@ class SweepDirectory:
 
     def write_submission(self, submission: Submission) -> None:
         """Write the record of a submission whole."""
-        path = self.submissions / f"{submission.number:03d}.json"
-        write_atomically(path, json.dumps(asdict(submission), indent=1) + "\n")
+        write_atomically(self.submission_file(submission.number), json.dumps(asdict(submission), indent=1) + "\n")
 
     def jobs(self) -> dict[str, tuple[str | None, Submission]]:
         """Run id -> newest job id and its submission; runs never submitted are absent."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from longview.launch import local
+from longview.launch.signals import collected
 
 FOREVER = "import time; time.sleep(600)"
 
@@ -53,7 +54,7 @@ def test_a_rank_that_is_done_early_hurries_nobody(
 
 def test_every_signal_is_handed_on_once_and_in_order(started: list[subprocess.Popen[bytes]]) -> None:
     ranks = start(started, FOREVER, FOREVER)
-    with local._collected() as received:
+    with collected(local.FORWARDED) as received:
         os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGTERM)
         assert received == [signal.SIGUSR1, signal.SIGTERM]

@@ -35,6 +35,15 @@ WRITTEN = {
     "parsable": "nothing: longview reads the job's number",
 }
 """sbatch option -> the key that says it."""
+FROM_SHELL = {
+    "SBATCH_ARRAY_INX": "array",
+    "SBATCH_CPU_FREQ_REQ": "cpu-freq",
+    "SBATCH_MEM_PER_NODE": "mem",
+    "SBATCH_REQ_SWITCH": "switches",
+    "SBATCH_TIMELIMIT": "time",
+    "SBATCH_WAIT4SWITCH": "switches",
+}
+"""Variables that sbatch reads and that are not called as their option; for SBATCH_QOS and its like it is qos."""
 SHORT = {
     "A": "account", "C": "constraint", "D": "chdir", "G": "gpus", "J": "job-name", "L": "licenses", "M": "clusters",
     "N": "nodes", "a": "array", "c": "cpus-per-task", "d": "dependency", "e": "error", "n": "ntasks", "o": "output",

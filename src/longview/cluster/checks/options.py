@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from string import Formatter
 from typing import Any
 
-from longview.cluster.checks.common import Check, with_scheduler
+from longview.cluster.checks.common import Check, warning, with_scheduler
 from longview.cluster.checks.option_names import (
     BOUND,
+    FROM_SHELL,
     NARROWING,
     PLACEHOLDERS,
     SHORT,
@@ -79,6 +81,30 @@ def _type(experiment: Any, gres: str) -> str:
     own = f"its GPUs are {chosen.gpu}" if chosen is not None and chosen.gpu else "it has no such GPUs"
     text = f", and their type by resources.purpose: '{purpose_of(experiment)}' does not fit ({own})"
     return f"{text}, {' or '.join(having)} does" if having else text
+
+
+@with_scheduler
+def shell_is_heard(experiment: Any) -> Iterator[Problem]:
+    """Variables of the shell that sbatch would put above the batch script are not passed on; what they mean has a key."""
+    for name in sorted(name for name in os.environ if name.startswith("SBATCH_")):
+        option = FROM_SHELL.get(name, name.removeprefix("SBATCH_").lower().replace("_", "-"))
+        if option not in STANDARD or name in experiment.cluster.account.env:  # SBATCH_DEBUG asks for nothing
+            continue
+        key = WRITTEN.get(option, f"launch.sbatch.{option}")
+        means = "that is nothing to set" if key.startswith("nothing") else f"give {key} if you mean it"
+        yield warning("launch.sbatch", f"{name} is set in your shell; longview does not pass it on; {means}")
+
+
+@with_scheduler
+def environment_arrives(experiment: Any) -> Iterator[Problem]:
+    """The job has the environment of the shell that submits: PATH, modules, the place of the caches."""
+    options = [(f"{path}.{option}", option, value) for path, option, value in _given(experiment)]
+    options += [(f"cluster.srun_args.{i}", option, value) for i, (_, option, value) in enumerate(_srun(experiment))]
+    for key, option, value in options:
+        if option == "export" and not re.match(r"all(,|$)", str(value), re.IGNORECASE):
+            named = str(value) if "=" in str(value) else "NAME=value"
+            text = f"'{value}' keeps your environment from the job, which needs it (PATH, modules, accounts)"
+            yield Problem(key, f"{text}; remove it, or give ALL,{named}")
 
 
 @with_scheduler
@@ -155,15 +181,19 @@ def _nearest(option: str) -> str:
 @with_scheduler
 def mail_has_address(experiment: Any) -> Iterator[Problem]:
     """Mail goes somewhere."""
-    given = {option: path for path, option, _ in _given(experiment)}
+    given = {option: (path, value) for path, option, value in _given(experiment)}
     if "mail-type" in given and "mail-user" not in given:
-        text = "without launch.sbatch.mail-user nobody gets the mail on most sites; give an address, or remove mail-type"
-        yield Problem(f"{given['mail-type']}.mail-type", text)
+        path, kinds = given["mail-type"]
+        shown = f"'{kinds}'" if "," in str(kinds) else kinds
+        text = "without mail-user nobody gets the mail on most sites; give your address"
+        yield Problem(f"{path}.mail-type", f"{text}: {path}={{mail-type: {shown}, mail-user: you@example.org}}, or remove it")
 
 
 CHECKS: tuple[Check, ...] = (
     spelled,
     not_written_twice,
+    shell_is_heard,
+    environment_arrives,
     every_gpu_visible,
     srun_arguments,
     site_options,

@@ -20,6 +20,8 @@ OLD = 180
 """Days after which facts of a site are worth a look."""
 SMALL_HOME = 100
 """GB of a home folder that checkpoints fill within days."""
+UNQUOTABLE = {"\n": "a line end", '"': '"', "`": "`", "$": "$", "%": "%", "\\": "\\"}
+"""What SLURM reads in a path as something else (% and \\ of --output), or the shell of the batch script does."""
 NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 FETCHING = re.compile(
     r"^(?!\s*((module|ml)\b|#)|.*--no-index)"  # module load git is no download, a local wheel house neither
@@ -107,15 +109,25 @@ def root_is_shared(experiment: Any, partition: Partition, node: NodeType) -> Ite
     root = os.path.abspath(given)
     local = {*NODE_LOCAL, *(kind.local_dir for kind in cluster.node_types.values() if kind.local_dir)}
     better = " or ".join(f"${name}" for name in (cluster.storage.scratch, cluster.storage.work) if name) or "a shared file system"
-    if "$" in given:
-        text = f"'{given}' is taken as it stands; let the shell put the value in (double quotes), or write ${{oc.env:NAME}}"
-        yield Problem("run.root", text)
-    elif at := next((place for place in sorted(local) if _within(root, place)), None):
+    if at := next((place for place in sorted(local) if _within(root, place)), None):
         text = f"'{given}' is in {at}, which every node has for itself: the job would not find its run; give a folder in {better}"
         yield Problem("run.root", text, warning=not os.path.isabs(given))  # planned here, submitted elsewhere?
     elif cluster.storage.home_gb and cluster.storage.home_gb < SMALL_HOME and _within(root, os.path.expanduser("~")):
         text = f"'{given}' is in the home folder, which holds {cluster.storage.home_gb:g} GB on {cluster.name}"
         yield warning("run.root", f"{text}; a folder in {better} is better")
+
+
+@with_scheduler
+def root_is_plain(experiment: Any) -> Iterator[Problem]:
+    """The absolute path of run directories reaches SLURM and the batch script as it is."""
+    given, found = experiment.run.root, os.path.abspath(experiment.run.root)
+    if strange := [shown for char, shown in UNQUOTABLE.items() if char in found]:
+        shown, where = " and ".join(strange), "" if found == given else f" (that is {found!r})"
+        if "$" in given:
+            remedy = "let the shell put a variable's value in (double quotes), or write ${oc.env:NAME}"
+        else:
+            remedy = "give a folder without, or make a link to this one and give the link"
+        yield Problem("run.root", f"'{given}'{where} holds {shown}, which SLURM and batch scripts read as something else; {remedy}")
 
 
 def _within(path: str, folder: str) -> bool:
@@ -221,6 +233,7 @@ CHECKS: tuple[Check, ...] = (
     online_is_possible,
     setup_is_sane,
     root_is_shared,
+    root_is_plain,
     interpreter_fits,
     port_is_free,
     controller_is_welcome,
