@@ -87,6 +87,15 @@ class Slurm:
         )
         program.chmod(0o755)
 
+    def marked(self, marks: str, queue: str = "") -> None:
+        """squeue: every job with its comment where that is asked for, else lines in our format."""
+        self.says("squeue", queue)
+        (self.folder / "marks").write_text(marks)
+        program = self.folder / "squeue"
+        program.write_text(
+            program.read_text().replace("cat ", f'case "$*" in *%k*) cat {self.folder}/marks; exit;; esac\ncat ', 1)
+        )
+
     def calls(self, command: str) -> list[str]:
         """Arguments of every call so far."""
         path = self.folder / f"{command}.calls"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longview.app import BAD_INPUT, OK, guarded
-from longview.errors import ConfigError, Problem
+from longview.errors import ConfigError, LongviewError, Problem
 
 _HELP = """\
 before a run:
@@ -44,7 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    parser = _parser()
+    if arguments[:1] == ["_names"]:  # asked by the completion scripts, and by nobody else
+        from longview.commands import completion
+
+        return completion.names(arguments[1:])
+    parser, commands = _parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        raise LongviewError(_no_command(arguments[0], commands))
     options, rest = parser.parse_known_args(arguments)
     if not hasattr(options, "run"):
         parser.print_help()
@@ -57,7 +63,16 @@ def _main(arguments: list[str]) -> int:
     return result
 
 
-def _parser() -> argparse.ArgumentParser:
+def _no_command(name: str, commands: Sequence[str]) -> str:
+    import difflib
+
+    shown = name if len(name) <= 60 else f"{name[:60]}..."
+    near = difflib.get_close_matches(shown, commands, n=1)
+    return f"there is no command '{shown}'{f'; did you mean {near[0]}' if near else ''}; there are: {', '.join(commands)}"
+
+
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser, and the names of the commands."""
     from longview import __version__
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -84,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     from longview.commands import arguments
 
     arguments.add(commands)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from longview.cluster.drift import drift
 from longview.cluster.live import array_limit, live_problems, only_account, submit_room
 from longview.cluster.request import request_of
 from longview.cluster.site import Site
+from longview.cluster.waiting import only_waits
 from longview.config.experiment import Checker
 from longview.config.schema import Experiment
 from longview.errors import Problem
@@ -152,6 +154,35 @@ def test_a_drained_partition_and_a_changed_limit(site: Site, juwels: Twin) -> No
     finally:
         for place, _, before in changes:
             juwels.run("scontrol", "update", place, before)
+
+
+def test_a_job_for_drained_nodes_is_taken_and_an_impossible_one_refused_in_the_same_words(site: Site, juwels: Twin) -> None:
+    request = request_of(experiment())
+    nodes = juwels.run("sinfo", "-h", "-p", "booster", "-o", "%N").stdout.strip()
+    script = "#!/bin/bash\n#SBATCH --account=twin --partition=booster --nodes=1 --time=10 --gres=gpu:{}\ntrue\n"
+    assert juwels.run("scontrol", "update", f"nodename={nodes}", "state=drain", "reason=test").returncode == 0
+    try:
+        for gpus, waits in ((4, True), (8, False)):
+            verdict, said = site.test_only(script.format(gpus))
+            assert (verdict, said) == (False, "allocation failure: Requested node configuration is not available")
+            assert only_waits(said, Site(), replace(request, gpus=gpus)) is waits
+            options = ["-A", "twin", "-p", "booster", "-N1", "-t5", "-o", "/dev/null", "--parsable", f"--gres=gpu:{gpus}"]
+            done = juwels.run("sbatch", *options, "--wrap=true")
+            assert (done.returncode == 0) is waits, "what sbatch itself does"
+            juwels.run("scancel", done.stdout.strip())
+    finally:
+        juwels.run("scontrol", "update", f"nodename={nodes}", "state=resume")
+        for _ in range(100):  # it takes the controller a moment
+            if juwels.run("sinfo", "-h", "-p", "booster", "-o", "%T").stdout.split() == ["idle"]:
+                break
+            time.sleep(0.2)
+
+
+def test_variables_of_the_shell_do_not_change_what_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_PARTITION", "nosuch")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "900-0")
+    verdict, said = site.test_only("#!/bin/bash\n#SBATCH --account=twin --partition=booster --nodes=1 --time=10\ntrue\n")
+    assert verdict is True, said
 
 
 def test_the_doctor_on_a_cluster(juwels: Twin) -> None:

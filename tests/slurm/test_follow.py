@@ -113,4 +113,42 @@ def test_a_job_nobody_knows_and_a_controller_that_is_silent(
     out = capsys.readouterr().out
     assert "unknown" in out
     assert "lost" not in out
-    assert "squeue did not answer within 3 s" in out
+    assert "scontrol did not answer within 3 s" in out
+
+
+def test_a_controller_that_is_away_is_known_at_once(
+    juwels: Twin, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(tmp_path / "runs", [{"seed": "1"}], job="98765", ago=5000)
+    make_run(sweep.run_path(sweep.points()[0]))
+    conf = Path(juwels.env["SLURM_CONF"])
+    away = conf.with_name("away.conf")  # the same SLURM, asked where nobody listens
+    away.write_text(re.sub(r"(?m)^SlurmctldPort=.*$", "SlurmctldPort=1", conf.read_text()))
+    monkeypatch.setenv("SLURM_CONF", str(away))
+    begin = time.monotonic()
+    assert main(["status", "--root", str(tmp_path / "runs")]) == 0
+    assert time.monotonic() - begin < 2
+    out = capsys.readouterr().out
+    assert "SLURM is down; scontrol ping: Slurmctld(primary) at" in out
+    assert "1 unknown" in out
+
+
+def test_a_job_whose_answer_was_lost(juwels: Twin, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text(JOB)
+    root = ["--root", str(tmp_path / "runs")]
+    sweep = make_sweep(tmp_path / "runs", [{"seed": "0"}, {"seed": "1"}], job=None, ago=1)
+    for point in sweep.points():
+        make_run(sweep.run_path(point))
+    assert main(["status", *root]) == 0
+    assert "2 not submitted" in capsys.readouterr().out, "SLURM surely does not have it"
+    mark = sweep.all_submissions()[0].uid
+    job = juwels.run("sbatch", "--parsable", "--hold", f"--comment={mark}", "--array=0-1", *BOOSTER, str(script)).stdout.strip()
+    assert main(["status", *root]) == 0
+    out = capsys.readouterr().out
+    assert "2 pending" in out
+    assert f"{job}_1" in out
+    assert sweep.all_submissions()[0].job == job
+    assert main(["cancel", "manta-abc123", "-y", *root]) == 0
+    assert f"cancelled aaaa0001  seed=1  (job {job}_1, it was pending)" in capsys.readouterr().out
+    assert juwels.run("squeue", "-h", "-j", job).stdout == ""

@@ -16,6 +16,7 @@ from slurm.twin import Twin
 
 import tiny
 from cluster import ROOT, call, longview, queue, run, runs, sweep
+from program import until
 from twins import Twins
 
 HELD = ["cluster=juwels", "model=repeat_last", "resources.devices=1", *tiny.DATA, "launch.sbatch={hold: true}", "seed=1,2", "-m"]
@@ -163,8 +164,7 @@ def test_a_run_that_waits_is_not_resumed(juwels: Twin, tmp_path: Path) -> None:
 def test_resume_in_two_terminals(juwels: Twin, tmp_path: Path) -> None:
     run(juwels, tmp_path, *HELD)
     longview(juwels, tmp_path, "cancel", sweep(tmp_path).path.name, "-y")
-    while queue(juwels):
-        time.sleep(0.1)
+    until(lambda: "2 cancelled" in longview(juwels, tmp_path, "status", sweep(tmp_path).path.name), what="the accounting to know")
     line = [sys.executable, "-m", "longview.cli", "resume", runs(tmp_path)[0].name]
     env = {**juwels.environ, "PYTHONPATH": str(ROOT / "src")}
     both = [

@@ -196,7 +196,6 @@ def test_help_of_a_subcommand_teaches_by_example(capsys: Output, command: str) -
         (["status", "-w", "0"], "invalid number of seconds value: '0'"),
         (["logs", "--rank", "first"], "invalid rank value: 'first'"),
         (["logs", "x", "--attempt", "1", "--job", "2"], "not allowed with argument"),
-        (["stauts"], "invalid choice: 'stauts'"),
     ],
 )
 def test_a_wrong_command_line_is_bad_input(capsys: Output, arguments: list[str], said: str) -> None:
@@ -204,6 +203,15 @@ def test_a_wrong_command_line_is_bad_input(capsys: Output, arguments: list[str],
         main(arguments)
     assert left.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_wrong_command_is_told_the_nearest(capsys: Output) -> None:
+    assert main(["statsu"]) == 2
+    err = capsys.readouterr().err
+    assert "there is no command 'statsu'; did you mean status; there are: check, schema, data, status, logs" in err
+    assert "_names" not in err
+    assert main(["x" * 500]) == 2
+    assert "x" * 61 not in capsys.readouterr().err
 
 
 def test_names_are_completed_in_a_real_shell(capsys: Output, tmp_path: Path) -> None:

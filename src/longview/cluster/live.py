@@ -82,8 +82,9 @@ def only_account(site: Site) -> str | None:
 
 
 def array_limit(cluster: ClusterConfig, site: Site) -> int | None:
-    """Most elements of one array: SLURM's MaxArraySize, else the cluster file's; None: not known."""
-    return site.number("MaxArraySize") or cluster.limits.max_array_size
+    """Most elements of one array: SLURM's MaxArraySize, or less where the cluster file or the user says so; None: not known."""
+    known = [number for number in (site.number("MaxArraySize"), cluster.limits.max_array_size) if number]
+    return min(known, default=None)
 
 
 def submit_room(cluster: ClusterConfig, site: Site, request: Request | None = None) -> int | None:

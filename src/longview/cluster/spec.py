@@ -176,7 +176,7 @@ class Container(Section):
 
 
 class Resume(Section):
-    """How a job that reached its time limit goes on."""
+    """How a job that reached its time limit goes on; putting it back is `longview resume`'s so far, nothing does it by itself."""
 
     strategy: Literal["resubmit", "requeue", "none"] = "resubmit"
     proven: bool = Field(False, description="Whether users' right to requeue has been seen to work here")

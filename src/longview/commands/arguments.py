@@ -140,9 +140,6 @@ def add(commands: Any) -> None:
         commands, "completion", "a script that completes commands and names in your shell", _COMPLETION, root=False
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
-    names = commands.add_parser("_names", allow_abbrev=False)  # hidden: asked by the completion scripts
-    names.add_argument("--root", type=Path)
-    names.set_defaults(run=_later("completion", "names"))
 
 
 def _command(commands: Any, name: str, text: str, epilog: str, *, root: bool = True) -> argparse.ArgumentParser:

@@ -8,12 +8,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from longview.commands.show import plural
+from longview.commands.settle import settled
+from longview.commands.show import DETAILS, plural, several
 from longview.errors import LongviewError
 from longview.runs.find import find, root_of
 from longview.runs.look import Seen, View, look
 from longview.runs.process import here, is_engine
-from longview.runs.queue import ask, ask_squeue
+from longview.runs.queue import ask, ask_squeue, base
 from longview.runs.status import Kind
 
 OK, FAILED = 0, 1
@@ -28,12 +29,17 @@ class CancelError(LongviewError):
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    groups = find(options.names, root_of(options.root))
+    groups = settled(find(options.names, root_of(options.root)))
     view = look([run for group in groups for run in group.runs])
     _refuse_blind(view)
     jobs = _jobs(view, only_pending=options.pending)
-    local = [] if options.pending else [s for s in view.seen if s.files.job is None and s.state.kind.alive]
+    local = (
+        [] if options.pending else [s for s in view.seen if s.files.job is None and s.state.kind in (Kind.STARTING, Kind.RUNNING)]
+    )
     total = sum(len(members) for members in jobs.values()) + len(local)
+    lost = [seen for seen in view.seen if seen.files.submitting or (seen.files.submitter and seen.state.kind is Kind.PENDING)]
+    if total == 0 and lost:
+        raise CancelError(_unfound(lost))
     if total == 0:
         print(f"nothing to cancel: {_endings(view, options.pending)}")
         return OK
@@ -45,10 +51,23 @@ def run(options: argparse.Namespace) -> int:
     failed = _scancel(jobs)
     for seen in local:
         failed += _stop(seen)
+    if lost:
+        print(f"error: {_unfound(lost)}", file=sys.stderr)
+        failed += 1
     over = len(view.seen) - len({s.run.path for s in [*local, *(m for members in jobs.values() for m in members)]})
     if over:
         print(f"left alone: {plural(over, 'run')} ({_endings(view, options.pending)})")
     return FAILED if failed else OK
+
+
+def _unfound(lost: Sequence[Seen]) -> str:
+    """That runs may be in the queue as a job that nobody knows."""
+    runs = f"{lost[0].run.id}{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}"
+    if submitter := lost[0].files.submitter:
+        return f"{runs}: being submitted by {submitter}; cancel again when it is done"
+    mark = lost[0].run.submission.uid if lost[0].run.submission else ""
+    text = f"the answer of sbatch for {runs} was lost, and its job cannot be looked for now; nothing of it was cancelled"
+    return f"{text} (its comment is {mark}: squeue --me -o '%i %k')"
 
 
 def _refuse_blind(view: View) -> None:
@@ -72,6 +91,7 @@ def _jobs(view: View, *, only_pending: bool) -> dict[str, list[Seen]]:
 def _scancel(jobs: dict[str, list[Seen]]) -> int:
     names = list(jobs)
     failed = 0
+    done: dict[str, list[tuple[str, Seen]]] = {}
     for start in range(0, len(names), _AT_ONCE):
         part = names[start : start + _AT_ONCE]
         _, problem = ask(["scancel", *part])
@@ -80,8 +100,16 @@ def _scancel(jobs: dict[str, list[Seen]]) -> int:
             failed += 1
             continue
         for name in part:
-            for seen in jobs[name]:
-                print(f"cancelled {seen.run.id}  {seen.run.label}  (job {name}, it was {seen.state.kind.value})")
+            done.setdefault(base(name), []).extend((name, seen) for seen in jobs[name])
+    for array, members in done.items():
+        if len(members) > DETAILS:
+            runs = [seen for _, seen in members]
+            kinds = several([(seen.state.kind, seen.state.certain) for seen in runs])
+            where = f" of {runs[0].run.sweep.path.name}" if runs[0].run.sweep else ""
+            print(f"cancelled {plural(len(runs), 'run')}{where}  (job {array}, they were: {kinds})")
+            continue
+        for name, seen in members:
+            print(f"cancelled {seen.run.id}  {seen.run.label}  (job {name}, it was {seen.state.kind.value})")
     return failed
 
 
@@ -104,6 +132,5 @@ def _stop(seen: Seen) -> int:
 
 
 def _endings(view: View, only_pending: bool) -> str:
-    kinds = [s.state.kind for s in view.seen]
-    idle: Sequence[Kind] = [k for k in Kind if k in kinds and (only_pending or not k.alive)]
-    return ", ".join(f"{kinds.count(kind)} {kind.value}" for kind in idle) or "nothing is left"
+    idle = [s for s in view.seen if only_pending or not s.state.kind.alive]
+    return several([(s.state.kind, s.state.certain) for s in idle]) or "nothing is left"

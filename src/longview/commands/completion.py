@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from longview.errors import LongviewError
 from longview.runs.find import groups_under, root_of
@@ -53,10 +55,12 @@ def run(options: argparse.Namespace) -> int:
     return OK
 
 
-def names(options: argparse.Namespace) -> int:
+def names(arguments: Sequence[str]) -> int:
     """Print what a name may be, with what it stands for; nothing where there are no runs, since a shell is asking."""
+    parser = argparse.ArgumentParser("longview _names", allow_abbrev=False)
+    parser.add_argument("--root", type=Path)
     try:
-        groups = groups_under(root_of(options.root))
+        groups = groups_under(root_of(parser.parse_args(arguments).root))
     except LongviewError:
         return OK
     for group in groups:

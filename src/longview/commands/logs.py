@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from longview.commands.settle import settled
+from longview.commands.show import name_of
 from longview.errors import LongviewError
 from longview.runs.evidence import batch_logs, log_folders, ranks_in
-from longview.runs.find import Run, one, root_of
+from longview.runs.find import cut, group_of, root_of
+from longview.runs.group import Run
 from longview.runs.look import Seen, look
 from longview.runs.records import read_json, seconds
 from longview.runs.status import Kind
@@ -33,8 +36,8 @@ class LogsError(LongviewError):
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    target = one([options.name] if options.name else [], root_of(options.root))
-    seen = _seen(target)
+    groups = settled([group_of([options.name] if options.name is not None else [], root_of(options.root))])
+    seen = _seen(groups[0].runs[0])
     files = wanted(seen, options)
     _say_waiting(seen)
     if not files and not options.follow:
@@ -55,7 +58,7 @@ def _seen(target: Run) -> Seen:
 
 def _say_waiting(seen: Seen) -> None:
     if seen.state.kind is Kind.PENDING:
-        print(f"pending: {seen.state.detail or 'in the queue'} (longview why {seen.run.id})", flush=True)
+        print(f"pending: {seen.state.detail or 'in the queue'} (longview why {name_of(seen.run)})", flush=True)
 
 
 def wanted(seen: Seen, options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -83,10 +86,11 @@ def _newest(path: str) -> str | None:
 def _folder(seen: Seen, options: argparse.Namespace) -> str | None:
     folders = log_folders(seen.run.path)
     names = [os.path.basename(f) for f in folders]
-    if options.job:
+    if options.job is not None:
         mine = [f for f in folders if os.path.basename(f) == options.job or os.path.basename(f).partition(".")[0] == options.job]
         if not mine:
-            raise LogsError(f"--job {options.job}: {seen.run.path}/logs holds {', '.join(names) or 'nothing'}")
+            given = cut(options.job) or "''"
+            raise LogsError(f"--job {given}: {seen.run.path}/logs holds {', '.join(names) or 'nothing'}")
         return mine[-1]
     if options.attempt is None:
         return folders[-1] if folders else None
@@ -113,11 +117,17 @@ def _nothing(seen: Seen, options: argparse.Namespace) -> str:
     if seen.state.kind is Kind.PENDING:
         return f"{path} has no log yet: its job waits; -f waits with it"
     if seen.files.job is None:
-        where = " The error of an attempt is in its attempts folder: longview why." if seen.state.kind.dead else ""
+        where = (
+            f" The error of an attempt is in its attempts folder: longview why {name_of(seen.run)}"
+            if seen.state.kind.dead
+            else ""
+        )
         return f"{path} has no log: it was started by hand and printed to its terminal.{where}"
     if options.batch:
         return f"{path} has no log of its batch script"
-    return f"{path} has no log of its ranks; --batch shows how far its job has come, longview why {seen.run.id} what is known"
+    return (
+        f"{path} has no log of its ranks; --batch shows how far its job has come, longview why {name_of(seen.run)} what is known"
+    )
 
 
 def last_lines(path: str, count: int) -> bytes:
@@ -208,7 +218,7 @@ def _follow(seen: Seen, options: argparse.Namespace, files: list[tuple[str, str]
 def _later(seen: Seen, options: argparse.Namespace, newest: str | None) -> Iterator[tuple[str, str]]:
     """Logs that have come into being since: of this job, or of the one after it."""
     now = _newest(seen.run.path)
-    if now is None or ((options.attempt or options.job) and now != newest):
+    if now is None or ((options.attempt or options.job is not None) and now != newest):
         return
     try:
         yield from wanted(seen, options)
@@ -223,5 +233,5 @@ def _patience(seen: Seen) -> float:
 
 def _goodbye(seen: Seen) -> str:
     detail = f": {seen.state.detail}" if seen.state.detail else ""
-    hint = f" (longview why {seen.run.id})" if seen.state.kind.dead else ""
+    hint = f" (longview why {name_of(seen.run)})" if seen.state.kind.dead else ""
     return f"--- {seen.state.kind.value}{detail}{hint}"

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from longview.commands.show import columns, short
 from longview.errors import LongviewError
 from longview.runs.evidence import log_folders
-from longview.runs.find import Group, Run, find, root_of
+from longview.runs.find import find, root_of
+from longview.runs.group import Group, Run
 
 OK = 0
 _PLACES = (

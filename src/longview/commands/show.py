@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from longview.runs.find import root_of
+from longview.runs.group import Group, Run
 from longview.runs.status import Kind
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36", "bold": "1", "dim": "2"}
@@ -24,6 +27,8 @@ COLOURS = {
     Kind.CANCELLED: "yellow",
 }
 """Every other state is red."""
+DETAILS = 5
+"""Runs that a command which acts on many names one by one; more are counted."""
 
 
 def coloured() -> bool:
@@ -134,3 +139,26 @@ def number(value: object) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 run``, ``2 runs``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def name_of(target: Run | Group) -> str:
+    """What to call a run or sweep in a command that is typed here: its id, or its path if its root is not looked in."""
+    if isinstance(target, Group) and target.sweep is None:
+        target = target.runs[0]
+    if isinstance(target, Run):
+        root, path, name = target.root, target.path, target.id
+    else:
+        assert target.sweep is not None
+        root, path, name = target.sweep.path.parent, str(target.sweep.path), target.id or target.name
+    try:
+        usual = os.path.samefile(root, root_of(None))
+    except OSError:
+        usual = False
+    return name if usual else shlex.quote(short(path))
+
+
+def several(kinds: Sequence[tuple[Kind, bool]]) -> str:
+    """``2 running, 1 finished``; a question mark where it is not certain."""
+    words = [f"{kind.value}{'' if certain or kind is Kind.UNKNOWN else '?'}" for kind, certain in kinds]
+    order = {word: list(Kind).index(kind) for word, (kind, _) in zip(words, kinds, strict=True)}
+    return ", ".join(f"{words.count(word)} {word}" for word in sorted(order, key=lambda word: (order[word], word)))

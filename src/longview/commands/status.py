@@ -9,8 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from longview.commands.show import coloured, columns, number, paint, plural, state_style, width
-from longview.runs.find import Group, find, groups_under, root_of
+from longview.commands.resume import USUAL
+from longview.commands.settle import settled
+from longview.commands.show import coloured, columns, name_of, number, paint, plural, state_style, width
+from longview.runs.find import find, groups_under, root_of
+from longview.runs.group import Group
 from longview.runs.look import Seen, View, look
 from longview.runs.records import seconds
 from longview.runs.status import Kind, State, counts, span
@@ -44,6 +47,8 @@ def _text(options: argparse.Namespace) -> tuple[str, bool]:
     if options.json:
         groups, _ = _targets(options)
         view = look([run for group in groups for run in group.runs])
+        for damaged in (group.damaged for group in groups if group.damaged):
+            print(f"error: {damaged}", file=sys.stderr)
         records = [record(group, seen) for group, seen in _paired(groups, view)]
         return json.dumps(records, indent=None if options.watch else 2), _open(view.seen)
     text, still = picture(options)
@@ -63,12 +68,12 @@ def _targets(options: argparse.Namespace) -> tuple[list[Group], list[Group]]:
     """The groups to count, and those whose runs are listed."""
     root = root_of(options.root)
     if options.names:
-        groups = find(options.names, root)
+        groups = settled(find(options.names, root))
         return groups, groups
-    groups = groups_under(root)
+    groups = settled(groups_under(root))
     if not groups:
         find([], root)  # says where to look
-    return groups, groups if options.all else groups[:1]
+    return groups, groups if options.all else [group for group in groups if not group.damaged][:1]
 
 
 def picture(options: argparse.Namespace) -> tuple[list[str], bool]:
@@ -86,13 +91,19 @@ def picture(options: argparse.Namespace) -> tuple[list[str], bool]:
 
 def _sweeps(pairs: Sequence[tuple[Group, list[Seen]]], options: argparse.Namespace, colour: bool, now: float) -> list[str]:
     every = options.all or bool(options.names)
-    shown = [pair for i, pair in enumerate(pairs) if every or i < SWEEPS or any(s.state.kind.alive for s in pair[1])]
+    shown = [
+        (group, seen)
+        for i, (group, seen) in enumerate(pairs)
+        if every or i < SWEEPS or group.damaged or any(s.state.kind.alive for s in seen)
+    ]
     rows = []
     for group, seen in shown:
         summary = ", ".join(
             paint(f"{n} {kind.value}", state_style(kind), colour) for kind, n in counts([s.state for s in seen]).items()
         )
-        rows.append([group.id, group.name, str(len(seen)), summary, span(now - group.created)])
+        if group.damaged:
+            summary = paint(f"damaged: {group.damaged}", "red", colour)
+        rows.append([group.id, group.name, "" if group.damaged else str(len(seen)), summary, span(now - group.created)])
     text = columns(("ID", "SWEEP", "RUNS", "STATES", "AGE"), rows, right=("RUNS",), limit=width(), flexible=("SWEEP", "STATES"))
     left = len(pairs) - len(shown)
     return [*text, f"({left} older; --all shows them)"] if left else text
@@ -108,11 +119,19 @@ def _runs(pairs: Sequence[tuple[Group, list[Seen]]], options: argparse.Namespace
     text = columns(("SWEEP", *_HEADS), rows, right=_RIGHT, limit=width(), flexible=("RUN", "NOTE", "SWEEP"), spare=_SPARE)
     if left := len(every) - len(shown):
         text.append(f"({plural(left, 'more run')}; --all shows them)")
-    if broken := [pair for pair in every if pair[1].state.kind.dead]:
-        whole = {group.id for group, _ in broken if group.whole and group.id}
-        name = whole.pop() if len(whole) == 1 and not several else broken[0][1].run.id
-        text.append(f"why: longview why {name}    again: longview resume {name}")
-    return text
+    return text + _advice(every)
+
+
+def _advice(every: Sequence[tuple[Group, Seen]]) -> list[str]:
+    """The commands that say more about what is broken, and put it back to work."""
+    broken = [(group, seen) for group, seen in every if seen.state.kind.dead]
+    if not broken:
+        return []
+    group, seen = next((pair for pair in broken if pair[1].state.kind in USUAL), broken[0])
+    one_sweep = group.sweep is not None and group.whole and len({g.name for g, _ in every}) == 1
+    name = name_of(group if one_sweep else seen.run)
+    meant = one_sweep and len(group.runs) > 1 and seen.state.kind not in USUAL  # a run that is named is meant anyhow
+    return [f"why: longview why {name}    again: longview resume {name}{' --all-stopped' if meant else ''}"]
 
 
 def cells(seen: Seen, colour: bool, now: float) -> list[str]:
@@ -124,7 +143,7 @@ def cells(seen: Seen, colour: bool, now: float) -> list[str]:
         seen.run.id,
         seen.run.label,
         paint(state.kind.value + ("" if state.certain or state.kind is Kind.UNKNOWN else "?"), state_style(state.kind), colour),
-        _of(_counted(progress.get("epoch"), progress.get("epochs")), progress.get("epochs")),
+        _of(progress.get("epoch"), progress.get("epochs")),
         _of(progress.get("step"), progress.get("steps")),
         span(left) if living and isinstance(left := progress.get("eta_seconds"), (int, float)) else "",
         f"{metric.get('name')} {number(metric.get('value'))}" if isinstance(metric, dict) and metric.get("name") else "",
@@ -134,13 +153,6 @@ def cells(seen: Seen, colour: bool, now: float) -> list[str]:
         files.job or "",
         paint(state.detail, "dim", colour),
     ]
-
-
-def _counted(epoch: object, epochs: object) -> object:
-    """Epochs are counted from 0 on disk and from 1 for people."""
-    if not isinstance(epoch, int):
-        return epoch
-    return min(epoch + 1, epochs) if isinstance(epochs, int) else epoch + 1
 
 
 def _of(done: object, total: object) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
-from longview.commands.show import coloured, paint, plural, state_style
+from longview.commands.settle import settled
+from longview.commands.show import coloured, name_of, paint, plural, state_style
+from longview.runs import causes
 from longview.runs.diagnose import Diagnosis, diagnose, grouped
 from longview.runs.find import find, root_of
+from longview.runs.group import Group
 from longview.runs.look import Seen, look
 from longview.runs.status import Kind, counts
 
@@ -17,7 +21,7 @@ _SHOWN = 8
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    groups = find(options.names, root_of(options.root))
+    groups = settled(find(options.names, root_of(options.root)))
     colour = coloured()
     view = look([run for group in groups for run in group.runs])
     if view.problem:
@@ -32,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     if not of_interest:
         print("nothing is wrong")
     for title, members in grouped([(seen, diagnose(seen, view.now)) for seen in of_interest]):
-        print("\n" + "\n".join(_group(title, members, colour)))
+        print("\n" + "\n".join(_group(title, members, groups[0], colour)))
     return OK
 
 
@@ -49,11 +53,21 @@ def one(seen: Seen, found: Diagnosis, colour: bool) -> list[str]:
         text.append(f"  at:       {found.frame}")
     text += [f"  {'          ' if i else 'also:     '}{note}" for i, note in enumerate(found.notes)]
     if found.advice:
-        text.append(f"  to do:    {found.advice}")
+        text.append(f"  to do:    {_filled(found.advice, [seen])}")
     return text
 
 
-def _group(title: str, members: list[tuple[Seen, Diagnosis]], colour: bool) -> list[str]:
+def _filled(advice: str, members: Sequence[Seen], sweep: Group | None = None) -> str:
+    """An advice with the runs it is about; more than a line holds are called by their sweep."""
+    first = name_of(members[0].run)
+    every = " ".join(name_of(seen.run) for seen in members)
+    if len(members) > _SHOWN and sweep is not None:
+        every = name_of(sweep) + (" --all-stopped" if all(seen.state.kind is Kind.CANCELLED for seen in members) else "")
+    advice = advice.replace("longview resume <run>", f"longview resume {every}")
+    return advice.replace("longview cancel <run>", f"longview cancel {every.split(' --')[0]}").replace("<run>", first)
+
+
+def _group(title: str, members: list[tuple[Seen, Diagnosis]], sweep: Group, colour: bool) -> list[str]:
     text = [paint(f"{plural(len(members), 'run')}: {title}", "bold", colour)]
     for seen, found in members[:_SHOWN]:
         said = next(iter(found.error.splitlines()), "") or (found.notes[0] if found.notes else "")
@@ -61,4 +75,6 @@ def _group(title: str, members: list[tuple[Seen, Diagnosis]], colour: bool) -> l
     if len(members) > _SHOWN:
         text.append(f"  ... and {len(members) - _SHOWN} more")
     advice = members[0][1].advice
-    return [*text, f"  to do: {advice}"] if advice else text
+    if title.startswith(causes.PYTHON.title):  # the lines of code are not shown here
+        advice = "`longview why <run>` shows the line of your own code"
+    return [*text, f"  to do: {_filled(advice, [seen for seen, _ in members], sweep)}"] if advice else text

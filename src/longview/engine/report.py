@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False, "highlight": False}
 
 
 def shown(path: Path) -> str:
-    """Relative to the current directory where that is shorter to type."""
+    """Relative to the current directory where that is shorter to type; whole in a job, whose output is read elsewhere."""
+    if os.environ.get("LONGVIEW_RANKS") == "slurm":
+        return str(path)
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -20,6 +20,7 @@ from longview.config.validate import validate
 from longview.engine import ranks
 from longview.engine.build import Built, build, memory_loader, typical_batch
 from longview.engine.checkpoints import newest, readable, weights_to_test
+from longview.engine.company import begin
 from longview.engine.failures import record_failure
 from longview.engine.heartbeat import Heartbeat
 from longview.engine.report import PLAIN, finish, shown
@@ -60,12 +61,15 @@ def execute(run: RunDirectory, mode: Mode = "fit") -> int:
 
     Raises:
         RunDirectoryError: The attempt cannot be recorded.
+        CompanyError: Another attempt is at work on the run; nothing was recorded.
     """
     rank = int(os.environ.get("RANK", "0"))
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1  # Lightning deletes it when it is done
     console = Console(quiet=rank != 0)
     with StopFlag().listening() as flag:
-        number = run.begin_attempt(mode) if rank == 0 else 0
+        number = begin(run, mode, rank)
+        if number is None:
+            return BAD_INPUT
         heartbeat = Heartbeat(run, number, rank)
         heartbeat.start()
         ending = _tried(run, mode, flag, console, rank, heartbeat)

@@ -1,4 +1,7 @@
-"""Why runs end: what each cause looks like in error texts, logs and exit codes, and what to do about it."""
+"""Why runs end: what each cause looks like in error texts, logs and exit codes, and what to do about it.
+
+`<run>` and `<run directory>` in an advice stand for the run; `longview why` fills them in.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ class Cause:
     pattern: str = ""
 
 
-_AGAIN = "`longview resume` puts it back; it goes on from its last checkpoint"
+_AGAIN = "`longview resume <run>` puts it back; it goes on from its last checkpoint"
 
 OUT_OF_MEMORY = Cause(
     "out of memory on the host",
-    "lower loader.num_workers or loader.batch_size, or ask for more with resources.memory_gb; then `longview resume`",
+    "lower loader.num_workers or loader.batch_size, or ask for more with resources.memory_gb; then `longview resume <run>`",
     r"oom[-_ ]kill|out of memory.*killed|killed.*out of memory|Out Of Memory|\bMemoryError\b|DefaultCPUAllocator: can't allocate"
-    r"|Cannot allocate memory",
+    r"|Cannot allocate memory|[Ee]xceeded (job |step )?memory limit",
 )
 GPU_MEMORY = Cause(
     "out of memory on the GPU",
@@ -37,7 +40,7 @@ GPU_MEMORY = Cause(
 )
 DISK = Cause(
     "disk full or quota used up",
-    "free space or files (the site's quota command shows both), or move run.root; then `longview resume`",
+    "free space or files (the site's quota command shows both), or move run.root; then `longview resume <run>`",
     r"No space left on device|Disk quota exceeded|\bENOSPC\b|\bEDQUOT\b|\[Errno (28|122)\]",
 )
 SHARED_MEMORY = Cause(
@@ -47,14 +50,15 @@ SHARED_MEMORY = Cause(
 )
 RENDEZVOUS = Cause(
     "the ranks did not find one another",
-    "`longview doctor` shows the address and interface of the cluster file (cluster.network); then `longview resume`",
+    "`longview doctor` shows the address and interface of the cluster file (cluster.network); then `longview resume <run>`",
     r"MASTER_ADDR|MASTER_PORT|does not resolve|Name or service not known|Temporary failure in name resolution|EADDRINUSE"
     r"|Address already in use|DistStoreError|Timed out .*waiting for clients|client socket has timed out|SOCKET_IFNAME"
     r"|Unable to find (address|interface)|no socket interface found|makeDeviceForInterface",
 )
 COMMUNICATION = Cause(
     "communication between the ranks broke",
-    "no rank has an error of its own: a node or the network is to blame; `longview resume` (NCCL_DEBUG=INFO in cluster.env)",
+    "no rank has an error of its own: a node or the network may be to blame; `longview resume <run>`"
+    " (NCCL_DEBUG=INFO in cluster.env tells more)",
     r"NCCL|gloo|ncclSystemError|ProcessGroup|Watchdog caught collective|ConnectionResetError|DistBackendError|Broken pipe"
     r"|Connection (closed|reset) by peer",
 )
@@ -71,7 +75,7 @@ CHECKPOINT = Cause(
 )
 GPU = Cause(
     "a GPU or its driver failed",
-    "tell the site's support which node; exclude it (launch.sbatch={exclude: <node>}) and `longview resume`",
+    "tell the site's support which node; exclude it (launch.sbatch={exclude: <node>}) and `longview resume <run>`",
     r"uncorrectable ECC|CUDA error: (unspecified launch|an illegal|device-side)|Xid|CUDA driver|no CUDA-capable device"
     r"|CUDA initialization|all CUDA-capable devices are busy|GPU has fallen off|no CUDA GPUs are available",
 )
@@ -89,12 +93,12 @@ MODULE = Cause(
 COMMAND = Cause(
     "a command was not found",
     "cluster.python names the jobs' interpreter, cluster.setup and cluster.modules what is loaded before, as a node sees it",
-    r"command not found|execve\(\): .*No such file|srun: .*: No such file or directory|bad interpreter",
+    r"command not found|execve\(\): .*No such file|srun: .*: No such file or directory|bad interpreter|env: .*: No such file",
 )
 IMPORT = Cause(
     "a Python package is missing or does not fit",
     "`longview doctor` lists the packages and what belongs together; install it in the environment the jobs use",
-    r"\b(ModuleNotFoundError|ImportError)\b|undefined symbol|GLIBC(XX)?_\S+' not found",
+    r"\b(ModuleNotFoundError|ImportError)\b|: No module named |undefined symbol|GLIBC(XX)?_\S+' not found",
 )
 CODE_GONE = Cause(
     "the copy of the code is gone",
@@ -106,12 +110,13 @@ DIRECTORY_GONE = Cause(
 )
 STAGING = Cause(
     "the data could not be copied to the nodes",
-    "`longview logs --batch` names the file; if node-local disks are too small, submit it again with launch.stage=false",
+    "`longview logs <run> --batch` names the file; if node-local disks are too small, submit it again with launch.stage=false",
     r"the data could not be staged",
 )
 LAUNCH = Cause(
     "SLURM could not start the ranks",
-    "read `longview logs --batch`; if a node is to blame, exclude it (launch.sbatch={exclude: <node>}) and `longview resume`",
+    "read `longview logs <run> --batch`; if a node is to blame, exclude it (launch.sbatch={exclude: <node>}) and"
+    " `longview resume <run>`",
     r"srun: error: (Unable to (create step|confirm allocation)|Task launch .* failed|.*Application launch failed)"
     r"|slurm_load_partitions|Requested node configuration is not available",
 )
@@ -126,7 +131,7 @@ SEGFAULT = Cause(
     r"Segmentation fault",
 )
 ABORTED = Cause(
-    "a library gave up (abort)", "its last words are in `longview logs --rank all`", r"\bAborted\b|terminate called after"
+    "a library gave up (abort)", "its last words are in `longview logs <run> --rank all`", r"\bAborted\b|terminate called after"
 )
 KILLED = Cause(
     "killed from outside (SIGKILL), most often for memory",
@@ -134,7 +139,9 @@ KILLED = Cause(
     r"\bKilled\b|SIGKILL|signal 9",
 )
 BAD_INPUT = Cause("bad input", "the message says what would be right; then give the run's command again")
-PYTHON = Cause("an error in Python", "the line below is the last one of your own code; the whole traceback is in the file named")
+PYTHON = Cause(
+    "an error in Python", "the line above (at:) is the last one of your own code; also: names the file of the traceback"
+)
 
 TIMEOUT = Cause("the time limit was reached", f"{_AGAIN}; resources.time sets the limit of an attempt")
 NODE_FAILURE = Cause("a node failed", _AGAIN)
@@ -151,7 +158,13 @@ PROCESS_LOST = Cause(
 )
 UNKNOWN = Cause("it cannot be known from here", "ask again on a login node of the cluster, or when SLURM answers")
 UNEXPLAINED = Cause(
-    "its records do not say why", "the last lines of its logs may: `longview logs --rank all`, `longview logs --batch`"
+    "its records do not say why",
+    "the last lines of its logs may: `longview logs <run> --rank all`, `longview logs <run> --batch`",
+)
+
+ENDED_ITSELF = Cause(
+    "a rank ended by itself",
+    "no error of Python is on record: something it called ended the process; `longview logs <run> --rank all` has its last words",
 )
 
 TEXTS: Sequence[Cause] = (
@@ -175,3 +188,17 @@ SECONDARY = re.compile(
 def told_by(text: str, among: Sequence[Cause] = TEXTS) -> Cause | None:
     """The cause a text tells of, if it is one of those."""
     return next((cause for cause in among if cause.pattern and re.search(cause.pattern, text)), None)
+
+
+_COMMANDS = (
+    r"execve\(\): (\S+): ",
+    r"([^\s:]+): command not found",
+    r"(\S+): bad interpreter",
+    r"env: \W*([\w./+-]+)\W*: No such file",
+    r"([^\s:]+): No such file or directory",
+)
+
+
+def command_in(text: str) -> str:
+    """The command that a message says is not there; "" if it names none."""
+    return next((found[1] for pattern in _COMMANDS if (found := re.search(pattern, text))), "")

@@ -17,6 +17,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -236,25 +237,53 @@ class RunDirectory:
         """Write plain data, whole or not at all."""
         write_atomically(path, json.dumps(data, indent=2, default=str) + "\n")
 
-    def begin_attempt(self, mode: str) -> int:
-        """Record that an attempt starts; returns its number. Raises RunDirectoryError if nothing can be written."""
+    def begin_attempt(self, mode: str, *, allowed: Callable[[Mapping[str, Any]], None] | None = None) -> int:
+        """Record that an attempt starts; returns its number.
+
+        Args:
+            mode: "fit" or "test".
+            allowed: Given the record of the newest attempt, raises if none may begin beside it. Of attempts that begin at once it
+                lets one through and sees that one's record before the next.
+
+        Raises:
+            RunDirectoryError: If nothing can be written.
+        """
         record = {"mode": mode, "started": _now(), "host": socket.gethostname(), "pid": os.getpid(), "outcome": "running"}
         if job := os.environ.get("LONGVIEW_JOB"):
             record["job"] = job
         try:
             self.attempts.mkdir(exist_ok=True)
-            number = 1
+            taken = self._numbers()
             while True:
+                if allowed is not None and taken:
+                    allowed(self._settled(max(taken)))
+                number = next(n for n in range(1, len(taken) + 2) if n not in taken)
                 path = self._attempt(number)
                 try:
                     path.touch(exist_ok=False)  # claims the number; the record follows in one piece
                     break
                 except FileExistsError:
-                    number += 1
+                    taken |= {number, *self._numbers()}
             self.write_json(path, record)
         except OSError as error:
             raise RunDirectoryError(f"{self.attempts} cannot be written: {error.strerror}") from error
         return number
+
+    def newest_attempt(self) -> dict[str, Any]:
+        """The record of the newest attempt; empty if there is none."""
+        taken = self._numbers()
+        return self._settled(max(taken)) if taken else {}
+
+    def _numbers(self) -> set[int]:
+        return {int(p.stem) for p in self.attempts.glob("*.json") if p.stem.isdecimal()}
+
+    def _settled(self, number: int) -> dict[str, Any]:
+        """The record of an attempt; one that was claimed just now is given a second to be written."""
+        until = time.monotonic() + 1.0
+        with suppress(OSError):
+            while not self._attempt(number).stat().st_size and time.monotonic() < until:
+                time.sleep(0.02)
+        return self.attempt(number)
 
     def end_attempt(self, number: int, outcome: str, **details: Any) -> None:
         """Complete the record of attempt ``number``: outcome "finished", "stopped" or "failed"."""

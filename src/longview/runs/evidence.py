@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from longview.runs.causes import SECONDARY
@@ -62,8 +62,9 @@ class Failure:
 def failures(seen: Seen) -> list[Failure]:
     """Everything ranks have said about the newest job or attempt, the earliest first, what only followed from it last."""
     found = [*_recorded(seen), *_attempted(seen)]
-    if not found:
-        found = [*_printed(seen)]
+    if all(failure.secondary for failure in found):  # the first to fail may not have come to leave a record
+        known = {failure.rank for failure in found}
+        found += [failure for failure in _printed(seen) if failure.rank not in known]
     return sorted(found, key=lambda f: (f.secondary, f.time is None, f.time or 0.0, f.rank is None, f.rank or 0))
 
 
@@ -170,13 +171,21 @@ def batch_text(seen: Seen) -> str:
     return "\n".join(tail(path) for path in batch_logs(seen))
 
 
-def first_task(text: str, followers: Iterable[int | None] = ()) -> Failure | None:
+def first_task(text: str, followers: Collection[int | None] = ()) -> Failure | None:
     """The first task that srun says failed by itself: not ended by srun, nor one of ``followers``, who fell with another."""
     for match in _SRUN.finditer(text):
-        rank = int(found[0]) if (found := re.match(r"\d+", match["rank"])) else None
-        if "Terminated" not in match["what"] and rank not in followers:
+        rank = next((rank for rank in _ranks(match["rank"]) if rank not in followers), None)
+        if "Terminated" not in match["what"] and rank is not None:
             return Failure(rank, match["host"], match["what"].strip(), "", None, "")
     return None
+
+
+def _ranks(text: str) -> Iterator[int]:
+    """The ranks in srun's list: ``3``, ``0,2-5``."""
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal():
+            yield from range(int(first), int(last if last.isdecimal() else first) + 1)
 
 
 def placed(failure: Failure, seen: Seen) -> Failure:

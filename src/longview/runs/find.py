@@ -4,70 +4,23 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from longview.errors import LongviewError
-from longview.runs.records import seconds
-from longview.runs.sweep import Submission, SweepDirectory
+from longview.runs.group import Group, Run, read_group, single
+from longview.runs.sweep import SweepDirectory
 
 ROOT_VARIABLE = "LONGVIEW_RUNS"
 _SHORTEST = 2
 """Characters of an id that may stand for it."""
+_SHOWN = 60
+"""Characters of a name that a message repeats."""
 
 
 class NotFound(LongviewError):
     """A name that means no run or sweep, or several."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as it is found on disk.
-
-    Attributes:
-        path: Its run directory, which a sweep's point may not have yet.
-        id: Run id.
-        label: Its swept values, else its folder's name.
-        values: Swept key -> value.
-        sweep: The sweep it belongs to, None for one that stands alone.
-        job: Newest SLURM job of its sweep's submissions; jobs: all of them.
-        submission: Record of the newest submission.
-    """
-
-    path: str
-    id: str
-    label: str
-    values: Mapping[str, str] = field(default_factory=dict)
-    sweep: SweepDirectory | None = None
-    job: str | None = None
-    jobs: tuple[str, ...] = ()
-    submission: Submission | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        return os.path.basename(self.path)
-
-
-@dataclass(frozen=True)
-class Group:
-    """A sweep with its runs, or (``sweep`` None) the runs of a root that belong to none.
-
-    Attributes:
-        name: Folder of the sweep.
-        id: Id of the sweep; "" for single runs.
-        created: Unix seconds.
-        whole: Whether all runs are meant, not some that were named.
-    """
-
-    name: str
-    id: str
-    created: float
-    runs: tuple[Run, ...]
-    sweep: SweepDirectory | None = None
-    whole: bool = True
 
 
 def root_of(option: Path | None) -> Path:
@@ -76,7 +29,7 @@ def root_of(option: Path | None) -> Path:
 
 
 def groups_under(root: Path) -> list[Group]:
-    """Every sweep and the single runs under a root, newest first.
+    """Every sweep and the single runs under a root, newest first; a sweep whose record is damaged is one without runs.
 
     Raises:
         LongviewError: There is no such folder.
@@ -92,40 +45,15 @@ def groups_under(root: Path) -> list[Group]:
         ) from None
     for entry in folders:
         if os.path.exists(f"{entry.path}/sweep.json"):
-            found.append(_sweep(SweepDirectory(Path(entry.path))))
+            found.append(read_group(SweepDirectory(Path(entry.path))))
         elif os.path.exists(f"{entry.path}/config.yaml"):
-            singles.append((entry.stat().st_mtime, _single(entry.path)))
+            singles.append((entry.stat().st_mtime, single(entry.path)))
     found.sort(key=lambda g: g.created, reverse=True)
     if singles:
         singles.sort(key=lambda pair: pair[1].name, reverse=True)  # names begin with date and time
-        single = Group("single runs", "", max(t for t, _ in singles), tuple(run for _, run in singles))
-        found.insert(next((i for i, g in enumerate(found) if g.created < single.created), len(found)), single)
+        alone = Group("single runs", "", max(t for t, _ in singles), tuple(run for _, run in singles))
+        found.insert(next((i for i, g in enumerate(found) if g.created < alone.created), len(found)), alone)
     return found
-
-
-def _single(path: str) -> Run:
-    name = os.path.basename(path)
-    return Run(path, name.rpartition("-")[2], name)
-
-
-def _sweep(sweep: SweepDirectory) -> Group:
-    record: dict[str, Any] = sweep.record()
-    jobs: dict[str, list[str]] = {}
-    latest: dict[str, Submission] = {}
-    for submission in sweep.all_submissions():
-        for index, run in enumerate(submission.runs):
-            latest[run] = submission
-            if submission.job:
-                jobs.setdefault(run, []).append(f"{submission.job}_{index}" if submission.array else submission.job)
-    runs = []
-    for point in sweep.points():
-        last = latest.get(point.id)
-        known = jobs.get(point.id, [])
-        label = " ".join(f"{key}={value}" for key, value in point.values.items()) or point.folder
-        job = known[-1] if known and last and last.job else None
-        runs.append(Run(f"{sweep.path}/{point.folder}", point.id, label, point.values, sweep, job, tuple(known), last))
-    created = seconds(record.get("created")) or sweep.path.stat().st_mtime
-    return Group(sweep.path.name, str(record.get("id", "")), created, tuple(runs), sweep)
 
 
 def find(names: Sequence[str], root: Path) -> list[Group]:
@@ -138,12 +66,17 @@ def find(names: Sequence[str], root: Path) -> list[Group]:
         groups = groups_under(root)
         if not groups:
             raise NotFound(f"no runs in '{root}' yet; start one with `python run.py`, or say where runs are with --root <folder>")
-        newest = groups[0]
+        newest = next((group for group in groups if not group.damaged), groups[0])
+        if newest.damaged:
+            raise NotFound(newest.damaged)
         return [newest if newest.sweep else replace(newest, runs=newest.runs[:1], whole=False)]
     known: list[Group] | None = None
     found: list[Group] = []
     wrong: list[str] = []
     for name in names:
+        if not name.strip():
+            wrong.append(f"'{name}' is no name; leave it out to mean the newest")
+            continue
         group = _by_path(Path(name))
         if group is None:
             if known is None:
@@ -153,20 +86,27 @@ def find(names: Sequence[str], root: Path) -> list[Group]:
                 wrong.append(_wrong(name, matches, known, root))
                 continue
             group = matches[0]
+        if group.damaged:
+            wrong.append(group.damaged)
         found.append(group)
     if wrong:
         raise NotFound("\n".join(wrong))
     return found
 
 
-def one(names: Sequence[str], root: Path) -> Run:
-    """The one run that is meant; raises LongviewError where a sweep of several is named."""
+def group_of(names: Sequence[str], root: Path) -> Group:
+    """The group of the one run that is meant; raises NotFound where a sweep of several is named."""
     groups = find(names, root)
     runs = [run for group in groups for run in group.runs]
     if len(runs) == 1:
-        return runs[0]
-    shown = "\n".join(f"  {run.id}  {run.label}" for run in runs[:12]) + ("\n  ..." if len(runs) > 12 else "")
+        return next(group for group in groups if group.runs)
+    shown = "\n".join(f"  {run.id}  {cut(run.label)}" for run in runs[:12]) + ("\n  ..." if len(runs) > 12 else "")
     raise NotFound(f"{groups[0].name} has {len(runs)} runs; name one of them:\n{shown}")
+
+
+def one(names: Sequence[str], root: Path) -> Run:
+    """The one run that is meant; raises NotFound where a sweep of several is named."""
+    return group_of(names, root).runs[0]
 
 
 def _by_path(path: Path) -> Group | None:
@@ -179,13 +119,15 @@ def _by_path(path: Path) -> Group | None:
         return None
     for folder in (path, *path.parents):
         if (folder / "sweep.json").is_file():
-            return _sweep(SweepDirectory(folder))
+            return read_group(SweepDirectory(folder))
         if (folder / "config.yaml").is_file() and (folder / "run.json").is_file():
             if (folder.parent / "sweep.json").is_file():
-                group = _sweep(SweepDirectory(folder.parent))
+                group = read_group(SweepDirectory(folder.parent))
+                if group.damaged:
+                    return group
                 if runs := tuple(run for run in group.runs if run.name == folder.name):
                     return replace(group, runs=runs, whole=False)
-            run = _single(str(folder))
+            run = single(str(folder))
             return Group(run.name, "", folder.stat().st_mtime, (run,), whole=False)
     return None
 
@@ -198,6 +140,8 @@ def _by_name(name: str, known: Sequence[Group]) -> list[Group]:
         return exact
     found = [g for g in known if g.sweep and (_begins(name, g.id) or name in _jobs(g) or _begins(name, g.name))]
     runs = [replace(g, runs=(r,), whole=False) for g in known for r in g.runs if _begins(name, r.id) or _begins(name, r.name)]
+    if len(found) == 1 and len(found[0].runs) == 1 and [g.name for g in runs] == [found[0].name]:
+        return found  # a sweep and its only run
     return found + runs
 
 
@@ -213,12 +157,18 @@ def _jobs(group: Group) -> set[str]:
     return {job.partition("_")[0] for run in group.runs for job in run.jobs}
 
 
+def cut(text: str) -> str:
+    """A name as a message repeats it."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def _wrong(name: str, matches: Sequence[Group], known: Sequence[Group], root: Path) -> str:
+    name = cut(name)
     if matches:
         shown = ", ".join(_named(g) for g in matches[:6]) + (", ..." if len(matches) > 6 else "")
         return f"'{name}' could be any of {len(matches)}: {shown}; give more of the name"
     names = {text: text for g in known for text in ([g.name, g.id] if g.sweep else [])}
-    names |= {text: f"{r.id} ({r.label})" for g in known for r in g.runs for text in (r.id, r.name)}
+    names |= {text: f"{r.id} ({cut(r.label)})" for g in known for r in g.runs for text in (r.id, r.name)}
     near = list(dict.fromkeys(names[n] for n in difflib.get_close_matches(name, [n for n in names if n], n=4, cutoff=0.5)))
     newest = [g.name for g in known if g.sweep][:3] + [r.id for g in known if not g.sweep for r in g.runs[:3]]
     hint = f"nearest: {', '.join(near)}" if near else f"newest: {', '.join(newest[:3])}" if newest else "there are no runs there"
@@ -226,4 +176,4 @@ def _wrong(name: str, matches: Sequence[Group], known: Sequence[Group], root: Pa
 
 
 def _named(group: Group) -> str:
-    return group.name if group.whole else f"{group.runs[0].id} ({group.runs[0].label})"
+    return cut(group.name) if group.whole else f"{group.runs[0].id} ({cut(group.runs[0].label)})"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from longview.runs.find import Run
-from longview.runs.queue import NOT_ASKED, Answer, ask_sacct, ask_squeue, slurm_cluster
+from longview.runs import causes
+from longview.runs.group import Run
+from longview.runs.queue import NOT_ASKED, Answer, ask_sacct, ask_squeue, newest, slurm_cluster
 from longview.runs.records import Files, read_files, seconds
-from longview.runs.status import State, needs_accounting, needs_queue, state_of
+from longview.runs.status import Kind, State, needs_accounting, needs_queue, state_of
+
+KILLED, TERMINATED, STOPPED = 137, 143, 130
+"""Exit codes of what was ended by SIGKILL or SIGTERM, and of a run that was asked to stop and saved."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,13 @@ class View:
 
 def files_of(run: Run) -> Files:
     """The records of a run."""
-    last = run.submission
+    last = run.submission if not run.refused else None
     submitted = seconds(last.created) if last else None
-    return read_files(run.path, run.job, submitted, submitting=last is not None and last.job is None, older=run.jobs)
+    job = newest(run.jobs) if run.refused else run.job
+    files = read_files(run.path, job, submitted, submitting=last is not None and last.job is None, older=run.jobs)
+    if files.job is not None or not run.scheduled:
+        return files
+    return replace(files, scheduled=True, submitter=run.submitter, unread=run.unread)
 
 
 def look(runs: Iterable[Run]) -> View:
@@ -65,9 +74,33 @@ def look(runs: Iterable[Run]) -> View:
         if state.kind.dead and files.attempt.get("outcome") not in ("finished", "failed", "stopped"):
             files = files_of(run)  # it may have ended well between the look at its files and the answer of SLURM
             state = state_of(files, answer, accounting, now)
-        return Seen(run, files, state)
+        return _by_log(Seen(run, files, state))
 
     return View(tuple(seen(*pair) for pair in pairs), queue.problem or next(iter(elsewhere.values()), ""), now)
+
+
+def _by_log(seen: Seen) -> Seen:
+    """With what only the batch log tells of a run that a signal ended: that it was for memory, or because a rank had failed.
+
+    Without accounting SLURM does not say the first. As to the second: srun ends the other ranks with SIGTERM and returns the
+    largest code, which is that signal's.
+    """
+    state, code = seen.state, seen.files.code
+    killed = state.kind is Kind.FAILED and code == KILLED
+    ended = state.kind is Kind.CANCELLED and code == TERMINATED and not (state.job and state.job.state == "CANCELLED")
+    if not killed and not ended:
+        return seen
+    from longview.runs.evidence import batch_text, first_task  # which are about what is seen
+
+    text = batch_text(seen)
+    if killed and causes.told_by(text, [causes.OUT_OF_MEMORY]):
+        return replace(seen, state=replace(state, kind=Kind.OUT_OF_MEMORY))
+    task = first_task(text) if ended else None
+    failed = re.search(r"exit code (\d+)", task.error) if task else None
+    if task and failed and int(failed[1]) not in (TERMINATED, STOPPED):
+        detail = f"rank {task.rank} ended by itself with exit code {failed[1]}"
+        return replace(seen, state=replace(state, kind=Kind.FAILED, detail=detail))
+    return seen
 
 
 def _elsewhere(pairs: Sequence[tuple[Run, Files]]) -> tuple[dict[str, str], str]:

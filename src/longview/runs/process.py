@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longview.runs.records import seconds
+from longview.runs.records import read_json, seconds
 
 SLACK = 60.0
 """Seconds by which a process may look younger than its record: the clock was set meanwhile."""
+LOCK = ".being-submitted"
+"""File in a sweep while it is submitted (``longview.launch.lock``): host, pid and start of the process."""
 _OURS = (b"longview", b"run.py")
 
 
@@ -41,6 +43,20 @@ def is_engine(attempt: Mapping[str, Any]) -> bool:
     except OSError:
         return False
     return any(word in command for word in _OURS)
+
+
+def submitter(sweep: Path) -> str:
+    """The other process that is submitting a sweep now, by the sweep's lock; "" for none.
+
+    A process on another machine is believed: whether it lives cannot be seen from here.
+    """
+    path = sweep / LOCK
+    if not path.exists():
+        return ""
+    record = read_json(path)
+    if lives(record) is False or (here(record) and record.get("pid") == os.getpid()):
+        return ""
+    return f"process {record.get('pid', '?')} on {record.get('host', 'a machine')}"
 
 
 def _begun(pid: int) -> float | None:

@@ -15,6 +15,8 @@ from datetime import datetime
 
 PATIENCE = 20.0
 """Seconds SLURM has to answer; a busy controller takes some."""
+PING = 10.0
+"""Seconds it has to say that it is there at all."""
 _SQUEUE = "%i|%A|%T|%S|%N|%r"
 _SACCT = "JobID,State,ExitCode,Start,End,NodeList"
 _NO_SUCH_JOB = "invalid job id specified"
@@ -150,8 +152,9 @@ def _environment() -> dict[str, str]:
     return {**kept, "SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
 
 
-def ask(command: Sequence[str]) -> tuple[str, str]:
+def ask(command: Sequence[str], patience: float | None = None) -> tuple[str, str]:
     """Run a SLURM command; returns its output and, if it could not answer, why."""
+    patience = PATIENCE if patience is None else patience
     try:
         done = subprocess.run(
             command,
@@ -159,13 +162,13 @@ def ask(command: Sequence[str]) -> tuple[str, str]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=patience,
             errors="replace",
         )
     except FileNotFoundError:
         return "", f"there is no {command[0]} on this machine"
     except subprocess.TimeoutExpired:
-        return "", f"{command[0]} did not answer within {PATIENCE:.0f} s"
+        return "", f"{command[0]} did not answer within {patience:.0f} s"
     except OSError as error:
         return "", f"{command[0]} cannot be run: {error.strerror}"
     if done.returncode:
@@ -174,11 +177,24 @@ def ask(command: Sequence[str]) -> tuple[str, str]:
     return done.stdout, ""
 
 
+def away() -> str:
+    """Why SLURM's controller cannot be asked; "" if it answers, or is not known not to.
+
+    ``scontrol ping`` says within milliseconds that a controller is down, where squeue tries for many seconds.
+    """
+    text, problem = ask(["scontrol", "ping"], min(PING, PATIENCE))
+    if " DOWN" in text and " UP" not in text:
+        return f"SLURM is down; scontrol ping: {'; '.join(_lines(text))}"
+    return problem if "did not answer" in problem else ""
+
+
 def ask_squeue(jobs: Iterable[str]) -> Answer:
     """What is known about jobs in the queue and just out of it. By number, not by user: a group reads each other's runs."""
     numbers = sorted({base(job) for job in jobs}, key=int)
     if not numbers:
         return Answer()
+    if problem := away():
+        return Answer(problem=problem)
     text, problem = ask(["squeue", "-h", "-r", "-t", "all", "-o", _SQUEUE, "-j", ",".join(numbers)])
     if _NO_SUCH_JOB in problem.lower():  # said when none of them is known any more
         return Answer()
@@ -198,6 +214,8 @@ def ask_sacct(jobs: Iterable[str]) -> Answer:
 
 def slurm_cluster() -> tuple[str | None, str]:
     """The name of the SLURM that is asked here, None if it does not say; and why it could not be asked."""
+    if problem := away():
+        return None, problem
     text, problem = ask(["scontrol", "show", "config"])
     match = re.search(r"^ClusterName\s*=\s*(\S+)", text, re.MULTILINE)
     return (match[1] if match and not problem else None), problem

@@ -22,7 +22,7 @@ class Reason:
 
 
 _WAIT = "nothing; it starts when its turn comes"
-_RESIZE = "it will never start as it is: `longview cancel` it and submit it again with other resources"
+_RESIZE = "it will never start as it is: `longview cancel <run>` and submit it again with other resources"
 REASONS: dict[str, Reason] = {
     "Priority": Reason("other jobs come first", _WAIT),
     "Resources": Reason("next in line, waits for free nodes", _WAIT),
@@ -30,7 +30,7 @@ REASONS: dict[str, Reason] = {
     "BeginTime": Reason("waits for the time it was told to begin at", "nothing; it starts by itself"),
     "Dependency": Reason("waits for another job to end", "nothing, if that job is meant to come first"),
     "DependencyNeverSatisfied": Reason(
-        "the job it waits for failed", "it will never start: `longview cancel` it, then `longview resume`", never=True
+        "the job it waits for failed", "it will never start: `longview cancel <run>`, then `longview resume <run>`", never=True
     ),
     "JobHeldUser": Reason("held by you", "let it go with: scontrol release <job>", never=True),
     "JobHeldAdmin": Reason("held by the site's administrators", "ask the site's support why", never=True),
@@ -66,7 +66,7 @@ REASONS: dict[str, Reason] = {
     "SystemFailure": Reason("SLURM or a node failed", "ask the site's support"),
     "launch failed requeued held": Reason(
         "its start failed on a node; SLURM put it back and holds it",
-        "look at `longview logs --batch`, then let it go with: scontrol release <job>",
+        "look at `longview logs <run> --batch`, then let it go with: scontrol release <job>",
         never=True,
     ),
     "job requeued in held state": Reason("put back and held", "let it go with: scontrol release <job>", never=True),

@@ -47,6 +47,9 @@ class Files:
         job: Its newest job in SLURM, None for a run that was started by hand.
         submitted: When that was submitted, Unix seconds; None if not known.
         submitting: Whether sbatch was called and its answer is not on record.
+        scheduled: Whether it is a point of a sweep that goes to SLURM: without a job it has never begun.
+        submitter: The process that is submitting its sweep now; "" for none.
+        unread: Why it cannot be known whether it was submitted; "" if it can.
         exists: Whether the run directory is there.
         created: When the directory was made; None if not known.
         attempts: Number of attempts begun.
@@ -58,6 +61,9 @@ class Files:
     job: str | None = None
     submitted: float | None = None
     submitting: bool = False
+    scheduled: bool = False
+    submitter: str = ""
+    unread: str = ""
     exists: bool = True
     created: float | None = None
     attempts: int = 0
@@ -121,7 +127,8 @@ def read_files(
     progress, ending = read_json(f"{path}/progress.json"), read_json(f"{path}/exit.json")
     if "job" not in attempt and "job" in progress and progress.get("attempt") == count:
         attempt["job"] = progress["job"]
-    current = newest([job, _text(ending.get("next")), _text(attempt.get("job")), _text(progress.get("job"))])
+    named = [ending.get("job"), ending.get("next"), attempt.get("job"), progress.get("job")]
+    current = newest([job, *(_text(name) for name in named)])
     if submitting and current in older:
         current = None  # it has been put back since; nobody knows yet as what
     return Files(

@@ -101,12 +101,14 @@ def needs_accounting(files: Files, queue: Answer) -> bool:
 
 def state_of(files: Files, queue: Answer = NOT_ASKED, accounting: Answer = NOT_ASKED, now: float = 0.0) -> State:
     """The state of a run at the time ``now`` (Unix seconds)."""
-    if not files.exists and files.job is None and not files.submitting:
+    if files.job is None and (files.submitting or (files.scheduled and not files.attempts)):
+        return _without_job(files)
+    if not files.exists and files.job is None:
         return State(Kind.NEW)
     if files.fitted and not needs_queue(files):
         return State(Kind.FINISHED)
     if files.job is None:
-        return _submitting(files, now) if files.submitting else _local(files, now)
+        return _local(files, now)
     job = queue.jobs.get(files.job)
     if job is not None and job.state in _WAITING:
         return _pending(files, job)
@@ -121,10 +123,15 @@ def state_of(files: Files, queue: Answer = NOT_ASKED, accounting: Answer = NOT_A
     return _gone(files, now)
 
 
-def _submitting(files: Files, now: float) -> State:
-    if now - (files.submitted or 0) < GRACE:
-        return State(Kind.PENDING, "is being submitted")
-    return State(Kind.UNKNOWN, "the answer of sbatch was lost; give the same command again and it is looked for", certain=False)
+def _without_job(files: Files) -> State:
+    """A run for SLURM that no job is known of."""
+    if files.submitter:
+        return State(Kind.PENDING, f"is being submitted by {files.submitter}")
+    if files.submitting:
+        return State(Kind.UNKNOWN, "the answer of sbatch was lost, and its job cannot be looked for now", certain=False)
+    if files.unread:
+        return State(Kind.UNKNOWN, files.unread, certain=False)
+    return State(Kind.NEW, "give the command of its sweep again")
 
 
 def _pending(files: Files, job: Job) -> State:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longview.errors import LongviewError
+from longview.runs.find import cut
 from longview.runs.look import Seen
 from longview.runs.records import read_json
 from longview.runs.status import Kind
@@ -98,6 +99,7 @@ def results(seen: Iterable[Seen], *, over: Sequence[str] = ("seed",), metrics: S
     names = list(dict.fromkeys(name for scores in flat.values() for name in scores))
     primary = next((p for record in found.values() if (p := _primary(record))), None)
     chosen = _chosen(names, metrics, str(primary["name"]) if primary else "")
+    _refuse_unknown([values for _, values in pairs], over)
     keys = _keys([values for _, values in pairs], over)
     groups: dict[tuple[str, ...], list[Seen]] = {}
     for one, values in pairs:
@@ -114,6 +116,14 @@ def values_of(seen: Seen) -> dict[str, str]:
     overrides = read_json(f"{seen.run.path}/run.json").get("overrides", [])
     pairs = [text.lstrip("+").split("=", 1) for text in overrides if isinstance(text, str) and "=" in text]
     return {key: value for key, value in pairs if not key.startswith(_NOT_SWEPT)}
+
+
+def _refuse_unknown(values: Sequence[Mapping[str, str]], over: Sequence[str]) -> None:
+    """Raises TableError for keys to average over that no run has; ``seed`` is always one."""
+    known = list(dict.fromkeys(["seed", *(key for each in values for key in each)]))
+    if wrong := [key for key in over if key not in known]:
+        names = ", ".join(f"'{cut(key)}'" for key in wrong)
+        raise TableError(f"--over: {names}: no run sets that; there are: {', '.join(known)}")
 
 
 def _keys(values: Sequence[Mapping[str, str]], over: Sequence[str]) -> tuple[str, ...]:
@@ -154,7 +164,7 @@ def _chosen(names: Sequence[str], asked: Sequence[str], primary: str) -> tuple[s
         matches = [n for n in names if n == pattern or fnmatch.fnmatchcase(n, pattern)] or [n for n in names if pattern in n]
         chosen += matches
         if not matches and names:
-            wrong.append(f"--metric: no finished run has a metric '{pattern}'; there are: {', '.join(names)}")
+            wrong.append(f"--metric: no finished run has a metric '{cut(pattern)}'; there are: {', '.join(names)}")
     if wrong:
         raise TableError("\n".join(wrong))
     return tuple(dict.fromkeys(chosen))
@@ -188,7 +198,7 @@ def _sorted(table: ResultTable, sort: str) -> ResultTable:
         rows = sorted(scored, key=lambda row: row.scores[metric].mean, reverse=descending)
         rows += [row for row in table.rows if metric not in row.scores]
     else:
-        raise TableError(f"--sort: '{name}' is no column; there are: {', '.join([*table.keys, *table.metrics])}")
+        raise TableError(f"--sort: '{cut(name)}' is no column; there are: {', '.join([*table.keys, *table.metrics])}")
     return ResultTable(table.keys, table.metrics, tuple(rows), table.modes, table.others)
 
 

@@ -223,6 +223,25 @@ def test_what_sbatch_is_told(site: str, extra: list[str], wanted: dict[str, Any]
     assert {key: written.get(key) for key in wanted} == wanted
 
 
+CHARGES = [
+    # nodes alone: whole ones are charged; shared ones: what was asked for
+    ("juwels", ["resources.devices=1"], 4, 48),
+    ("juwels", ["resources.nodes=2"], 8, 96),
+    ("juwels", ["resources.devices=1", "launch.sbatch={exclusive: false}"], 4, 48),  # the partition is what it is
+    ("juwels", ["resources.purpose=cpu", "resources.devices=1", "resources.cpus_per_device=2"], 0, 48),
+    ("leonardo", ["resources.devices=1"], 1, 8),
+    ("leonardo", ["resources.devices=1", "launch.sbatch={exclusive: true}"], 4, 32),
+    ("leonardo", ["resources.devices=1", "launch.sbatch={exclusive: user}"], 1, 8),
+    ("alps", [], 4, 288),  # no directive names its GPUs: whole nodes bring them
+]
+
+
+@pytest.mark.parametrize(("site", "extra", "gpus", "cores"), CHARGES)
+def test_what_an_hour_costs(site: str, extra: list[str], gpus: int, cores: int) -> None:
+    request = request_of(job(site, "resources.time=1h", *extra))
+    assert (request.gpu_hours, request.core_hours) == (gpus, cores)
+
+
 def test_evidence_goes_to_the_most_exact_path() -> None:
     said = {
         key: {"certainty": "likely", "source": key or "rest"}

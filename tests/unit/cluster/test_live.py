@@ -19,6 +19,7 @@ from longview.cluster.places import untouched_days
 from longview.cluster.request import request_of
 from longview.cluster.site import Site
 from longview.cluster.spec import Detect
+from longview.cluster.waiting import only_waits
 from longview.config.experiment import Checker
 from longview.errors import Problem
 from replay import Change, site
@@ -198,8 +199,12 @@ def test_room_in_the_queue(checker: Checker) -> None:
 def test_numbers_for_the_submission(checker: Checker) -> None:
     config = checker.check([*JUWELS, "cluster.limits.max_array_size=500", "cluster.limits.max_submit=20"]).config
     request, silent = request_of(config), site(broken=["ping"])
-    assert array_limit(config.cluster, site()) == 1001, "the live number counts"
+    assert array_limit(config.cluster, site()) == 500, "who asks for smaller arrays gets them"
+    larger = checker.check([*JUWELS, "cluster.limits.max_array_size=2000"]).config
+    assert array_limit(larger.cluster, site()) == 1001, "SLURM would refuse more"
     assert array_limit(config.cluster, silent) == 500
+    unsaid = checker.check([*JUWELS, "cluster.limits.max_array_size=null"]).config
+    assert (array_limit(unsaid.cluster, site()), array_limit(unsaid.cluster, silent)) == (1001, None)
     assert submit_room(config.cluster, site(), request) == 40 - 16
     assert submit_room(config.cluster, site("juwels", UNLIMITED), request) == 20 - 16, "the file's where SLURM has none"
     by_qos = site("leonardo", ("qos", "boost_qos_dbg", "node=2||||", "node=2||||2"))
@@ -297,6 +302,39 @@ def test_data_about_to_be_deleted(checker: Checker, tmp_path: Path, monkeypatch:
     assert "files untouched for 90 days are deleted; some are at 80" in found.message
     monkeypatch.setenv("SCRATCH", str(tmp_path / "other"))
     assert list(place_problems(Point, request_of(config), site())) == []
+
+
+NOT_AVAILABLE = "allocation failure: Requested node configuration is not available"
+AWAY: Change = ("nodes", "booster|", "idle", "drained")
+LIGHTER: Change = ("nodes", "booster|", "501760", "401760")
+ONE_AWAY: Change = ("nodes", "booster|", "booster|4|idle|48|1|48|501760|gpu:4",
+                    "booster|1|drained|48|1|48|501760|gpu:4\nbooster|3|idle|48|1|48|501760|gpu:4")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "text", "waits"),
+    [
+        ([AWAY], [], NOT_AVAILABLE, True),
+        ([AWAY], ["resources.nodes=4"], NOT_AVAILABLE, True),
+        ([ONE_AWAY], ["resources.nodes=4"], NOT_AVAILABLE, True),
+        ([AWAY], ["resources.nodes=5"], NOT_AVAILABLE, False),
+        ([AWAY, FEWER], [], NOT_AVAILABLE, False),  # 4 GPUs are wanted, the drained nodes have 2
+        ([AWAY, NARROWER], [], NOT_AVAILABLE, False),
+        ([AWAY, LIGHTER], ["resources.memory_gb=480"], NOT_AVAILABLE, False),
+        ([], [], NOT_AVAILABLE, False),
+        ([AWAY], [], "allocation failure: Invalid feature specification", False),
+        ([AWAY], [], "allocation failure: Requested time limit is invalid (missing or exceeds some limit)", False),
+        ([], [], "allocation failure: Required node not available (down, drained or reserved)", True),
+        ([], [], "allocation failure: Requested nodes are busy", True),
+    ],
+)
+def test_a_job_that_waits_for_drained_nodes_is_told_from_one_that_cannot_be(
+    checker: Checker, changes: list[Change], arguments: list[str], text: str, waits: bool
+) -> None:
+    """A real SLURM 22.05 says "Requested node configuration is not available" of both (tests/slurm/test_doctor.py)."""
+    request = request_of(checker.check([*JUWELS, *arguments]).config)
+    assert only_waits(text, site("juwels", *changes), request) is waits
+    assert only_waits(NOT_AVAILABLE, site("juwels", *changes, broken=["nodes"]), request) is False
 
 
 CUDA = TorchBuild("2.8.0+cu128", "cuda", "12.8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from datetime import date
@@ -229,6 +230,18 @@ ROWS: list[Row] = [
     ("not_written_twice", [JUWELS, HERE, 'launch.sbatch={gres: "gpu:v100:4"}'], ERROR,
      ["launch.sbatch.gres: GPUs are", "'gpu' does not fit (its GPUs are a100), v100 or v100_debug does"],
      [JUWELS, HERE, "resources.purpose=v100"]),
+    ("environment_arrives", [JUWELS, HERE, "launch.sbatch={export: NONE}"], ERROR,
+     ["launch.sbatch.export: 'NONE' keeps your environment from the job", "remove it, or give ALL,NAME=value"],
+     [JUWELS, HERE, "launch.sbatch={export: ALL}"]),
+    ("environment_arrives", [JUWELS, HERE, "+cluster.sbatch={export: 'A=1'}"], ERROR,
+     ["cluster.sbatch.export: 'A=1' keeps your environment", "give ALL,A=1"],
+     [JUWELS, HERE, "+cluster.sbatch={export: 'ALL,A=1'}"]),
+    ("environment_arrives", [JUWELS, HERE, "launch.sbatch={export: ALLES}"], ERROR,
+     ["launch.sbatch.export: 'ALLES' keeps"],
+     [JUWELS, HERE, "launch.sbatch={export: 'all,A=1'}"]),
+    ("environment_arrives", [JUWELS, HERE, "cluster.srun_args=['--cpu-bind=none','--export=NONE']"], ERROR,
+     ["cluster.srun_args.1: 'NONE' keeps your environment"],
+     [JUWELS, HERE, "cluster.srun_args=['--export=ALL,N={nodes}']"]),
     ("every_gpu_visible", [JUWELS, HERE, "launch.sbatch={gpus-per-task: 1}"], ERROR,
      ["launch.sbatch.gpus-per-task: --gpus-per-task: it may leave each rank one visible GPU"],
      [JUWELS, HERE]),
@@ -267,8 +280,12 @@ ROWS: list[Row] = [
      ["launch.sbatch.gres: 'tmpfs:10g' would take the place of the GPUs"],
      ["cluster=leonardo_dcgp", HERE, "++cluster.sbatch.gres=false", 'launch.sbatch={gres: "tmpfs:10g"}']),
     ("mail_has_address", [JUWELS, HERE, "launch.sbatch={mail-type: END}"], ERROR,
-     ["launch.sbatch.mail-type: without launch.sbatch.mail-user nobody gets the mail"],
-     [JUWELS, HERE, "launch.sbatch={mail-type: END, mail-user: me@example.org}"]),
+     ["launch.sbatch.mail-type: without mail-user nobody gets the mail",
+      "give your address: launch.sbatch={mail-type: END, mail-user: you@example.org}, or remove it"],
+     [JUWELS, HERE, "launch.sbatch={mail-type: END, mail-user: you@example.org}"]),
+    ("mail_has_address", [JUWELS, HERE, "launch.sbatch={mail-type: 'END,FAIL'}"], ERROR,
+     ["launch.sbatch.mail-type:", "launch.sbatch={mail-type: 'END,FAIL', mail-user: you@example.org}"],
+     [JUWELS, HERE, "launch.sbatch={mail-type: 'END,FAIL', mail-user: you@example.org}"]),
     # the place
     ("queue_exists", ["launch.account=x"], ERROR,
      ["launch.account: means nothing on cluster 'local', which has no scheduler; remove it"],
@@ -318,9 +335,18 @@ ROWS: list[Row] = [
     ("root_is_shared", [JUWELS, HERE, "run.root=/home/user/runs"], WARNING,
      ["run.root: '/home/user/runs' is in the home folder, which holds 20 GB on juwels"],
      [MARVIN, HERE, "run.root=/home/user/runs"]),
-    ("root_is_shared", [JUWELS, HERE, "run.root='$SCRATCH/runs'"], ERROR,
-     ["run.root: '$SCRATCH/runs' is taken as it stands"],
+    ("root_is_plain", [JUWELS, HERE, "run.root='$SCRATCH/runs'"], ERROR,
+     ["run.root: '$SCRATCH/runs' (that is '", "holds $, which SLURM", "let the shell put a variable's value in"],
      [JUWELS, HERE, "run.root=/p/scratch/runs"]),
+    ("root_is_plain", [JUWELS, HERE, "run.root=/p/scratch/100%/runs"], ERROR,
+     ["run.root: '/p/scratch/100%/runs' holds %, which SLURM and batch scripts read as something else; give a folder"],
+     [JUWELS, HERE, "run.root=\"/p/scratch/it's my ü/runs\""]),
+    ("root_is_plain", [JUWELS, HERE, "run.root='/p/a`b'"], ERROR, ["run.root: '/p/a`b' holds `, which"],
+     ["run.root='/p/a`b'"]),
+    ("root_is_plain", [JUWELS, HERE, "run.root='/p/a\"b'"], ERROR, ["run.root: '/p/a\"b' holds \", which"],
+     [JUWELS, HERE, "run.root=/p/ab"]),
+    ("root_is_plain", [JUWELS, HERE, "run.root='/p/a\\b'"], ERROR, ["run.root: '/p/a", "holds \\, which"],
+     [JUWELS, HERE, "run.root=/p/ab"]),
     ("interpreter_fits", [MARVIN, HERE, INTEL], ERROR,
      ["cluster.python: '/opt/software/easybuild-INTEL/software/Python/3.12.3/bin/python' is of the stack INTEL",
       "nodes of partition sgpu_medium are AMD, where it dies of SIGILL"],
@@ -374,6 +400,8 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """A login node on one day: mocks for what this machine lacks, its file systems, processor, home and date."""
     for name in ("SLURM_ACCOUNT", "SBATCH_ACCOUNT", "BUDGET_ACCOUNTS", "LONGVIEW_TWIN"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("SBATCH_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", "/home/user")
     monkeypatch.setattr("os.access", lambda *_: True)
     monkeypatch.setattr(site, "today", lambda: date(2026, 11, 20))
@@ -413,7 +441,28 @@ def test_mistake_is_told_and_its_cure_passes(
 
 
 def test_every_check_has_a_row() -> None:
-    assert {c.__name__ for c in CHECKS} == {row[0] for row in ROWS}
+    in_a_test_of_its_own = {"shell_is_heard"}
+    assert {c.__name__ for c in CHECKS} == {row[0] for row in ROWS} | in_a_test_of_its_own
+
+
+def test_variables_of_the_shell_that_sbatch_would_obey_are_told(checker: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PARTITION", "TIMELIMIT", "ARRAY_INX", "RESERVATION", "OPEN_MODE", "DEBUG", "ACCOUNT"):
+        monkeypatch.setenv(f"SBATCH_{name}", "x")
+    monkeypatch.setenv("SLURM_ACCOUNT", "x")
+    said = [p for p in checker.check([JUWELS]).warnings if "SBATCH_" in p.message]
+    assert {p.key for p in said} == {"launch.sbatch"}
+    tail = "is set in your shell; longview does not pass it on;"
+    assert [p.message for p in said] == [
+        f"SBATCH_ARRAY_INX {tail} give a sweep (seed=1,2,3 -m), launch.parallel if you mean it",
+        f"SBATCH_OPEN_MODE {tail} logs are appended to",
+        f"SBATCH_PARTITION {tail} give resources.purpose if you mean it",
+        f"SBATCH_RESERVATION {tail} give launch.sbatch.reservation if you mean it",
+        f"SBATCH_TIMELIMIT {tail} give resources.time if you mean it",
+    ], "an account is read where the cluster says so, and SBATCH_DEBUG asks for nothing"
+    assert [p for p in checker.check([]).warnings if "SBATCH_" in p.message] == [], "no queue, nothing to tell"
+    monkeypatch.setenv("SBATCH_ACCOUNT", "x")
+    bender = [p.message for p in checker.check(["cluster=bender"]).warnings if "SBATCH_ACCOUNT" in p.message]
+    assert bender == [f"SBATCH_ACCOUNT {tail} give launch.account if you mean it"]
 
 
 def test_everything_is_said_at_once(checker: Checker) -> None:

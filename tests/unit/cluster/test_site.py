@@ -208,7 +208,7 @@ def test_the_users_own_formats_do_not_reach_slurm(tmp_path: Path, monkeypatch: p
     (tmp_path / "squeue").write_text("#!/bin/sh\nenv\ncat\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    for name in ("SQUEUE_FORMAT", "SINFO_FORMAT", "SLURM_TIME_FORMAT"):
+    for name in ("SQUEUE_FORMAT", "SINFO_FORMAT", "SLURM_TIME_FORMAT", "SACCT_FORMAT", "SBATCH_PARTITION", "SBATCH_ARRAY_INX"):
         monkeypatch.setenv(name, "odd")
     monkeypatch.setenv("SLURM_CONF", "/some/slurm.conf")
     out = run(["squeue"], "from stdin").out

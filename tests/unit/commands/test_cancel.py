@@ -104,3 +104,12 @@ def test_a_process_that_is_not_the_run_is_not_touched(root: Path, longview: Run)
 def test_a_run_on_another_machine(root: Path, longview: Run) -> None:
     make_run(root / "r-56914f", {"host": "jwlogin07"}, progress={"state": "training"})
     assert "runs on jwlogin07: cancel it there" in longview("cancel", "56914f", expect=1)
+
+
+def test_a_large_array_is_one_line(root: Path, slurm: Slurm, longview: Run) -> None:
+    made = make_sweep(root, [{"seed": str(i)} for i in range(300)])
+    make_run(made.run_path(made.points()[0]), {"job": "19_0"}, progress={"state": "training", "job": "19_0"})
+    slurm.says("squeue", queued("19_0", began=310) + "".join(queued(f"19_{i}", "PENDING", "Priority") for i in range(1, 300)))
+    text = longview("cancel", "abc123")
+    assert text == "cancelled 300 runs of manta-abc123  (job 19, they were: 299 pending, 1 running)\n"
+    assert len(slurm.calls("scancel")[0].split()) == 300

@@ -166,12 +166,15 @@ def test_a_controller_that_is_down(look: Look, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_settings_that_need_a_look(look: Look) -> None:
-    settings = (("config", "EnforcePartLimits", "ALL", "NO"), ("config", "TrackWCKey", "No", "Yes"))
+    settings = tuple(
+        ("config", *row) for row in (("EnforcePartLimits", "ALL", "NO"), ("TrackWCKey", "No", "Yes"), ("JobRequeue", "1", "0"))
+    )
     states = (("partition", "PartitionName=gpus ", "State=UP", "State=DRAIN"), ("nodes", "mem192|", "idle", "drained"))
     where = site("juwels", *settings, *states)
     _, seen = look("cluster=juwels", where=where)
     assert seen["limits"]["mark"] == "!"
     assert "never starts them" in seen["limits"]["found"]
+    assert seen["requeue"]["found"] == "SLURM does not put jobs back by itself; longview resume does"
     assert "longview writes none" in seen["wckey"]["found"]
     assert seen["v100"]["found"] == "partition gpus is DRAIN"
     assert seen["cpu_mem"]["found"] == "no node of partition mem192 starts jobs now"

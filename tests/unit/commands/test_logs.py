@@ -61,6 +61,7 @@ def test_an_earlier_attempt_or_job(run: Path, longview: Run, noted: bool) -> Non
         (["--rank", "7"], "has ranks 0, 1"),
         (["--attempt", "3"], "the run has had 2 attempt(s)"),
         (["--job", "4"], "holds 19, 19.1"),
+        (["--job", ""], "holds 19, 19.1"),
     ],
 )
 def test_a_log_that_is_not_there(run: Path, longview: Run, arguments: list[str], said: str) -> None:

@@ -95,3 +95,23 @@ def test_a_run_started_by_hand_goes_on_by_hand(root: Path, monkeypatch: pytest.M
     text = longview("resume", "56914f")
     assert calls == [[f"run.resume={run}"]]
     assert f"python run.py run.resume={run}" in text
+
+
+def test_what_is_not_certain_is_said_to_be_so(
+    root: Path, slurm: Slurm, longview: Run, handed: list[tuple[str, list[str]]]
+) -> None:
+    made = make_sweep(root, [{"seed": "1"}, {"seed": "2"}])
+    paths = [made.run_path(point) for point in made.points()]
+    make_run(paths[0], {"outcome": "failed", "job": "19_0", "error": "x", **END})
+    make_run(paths[1], {"job": "19_1"}, progress={"state": "training", "job": "19_1"})
+    slurm.says("scontrol", "Slurmctld(primary) at jwlogin is DOWN\n", code=1)
+    said = "1 running?; not certain: SLURM is down"
+    assert f"left alone: {said}" in longview("resume", "manta-abc123")
+    assert f"nothing to resume: {said}" in longview("resume", "aaaa0001", expect=2)
+
+
+def test_many_are_counted_and_not_listed(root: Path, slurm: Slurm, longview: Run, handed: list[tuple[str, list[str]]]) -> None:
+    made = make_sweep(root, [{"seed": str(i)} for i in range(40)])
+    for i, point in enumerate(made.points()):
+        make_run(made.run_path(point), {"outcome": "failed", "job": f"19_{i}", "error": "x", **END})
+    assert longview("resume", "abc123") == "resumed 40 runs of manta-abc123  (they were: 40 failed)\n"

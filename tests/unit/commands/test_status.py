@@ -53,7 +53,7 @@ def test_states_counts_and_progress(sweep: SweepDirectory, longview: Run) -> Non
     for identity, state in (("0000", "finished"), ("0002", "pending"), ("0003", "failed"), ("0004", "lost")):
         assert re.search(rf"aaaa{identity} +seed=\d +{state}", text), text
     running = row(text, "aaaa0001")
-    for part in ("running", "3/12", "40/480", "1 h 02", "val/f1 0.4123", "jwb0001", "19_1"):
+    for part in ("running", "2/12", "40/480", "1 h 02", "val/f1 0.4123", "jwb0001", "19_1"):
         assert part in running
     assert "other jobs come first" in row(text, "aaaa0002")
     assert "RuntimeError: boom" in row(text, "aaaa0003")
@@ -215,3 +215,79 @@ def test_nothing_heavy_is_imported(sweep: SweepDirectory, command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1:] == ["HEAVY []"], done.stdout[-300:] + done.stderr
+
+
+def test_the_command_that_is_offered_works(root: Path, slurm: Slurm, longview: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[list[str]] = []
+    monkeypatch.setattr("longview.launch.submit.resubmit", lambda sweep, runs: handed.append(runs) or 0)  # submits nothing
+    made = make_sweep(root, POINTS[:2])
+    for point in made.points():
+        make_run(made.run_path(point))
+    slurm.says("squeue", queued("19_0", "CANCELLED") + queued("19_1", "CANCELLED"))
+    assert "again: longview resume abc123 --all-stopped" in longview("status")
+    longview("resume", "abc123", "--all-stopped")
+    assert "again: longview resume aaaa0001\n" in longview("status", "aaaa0001")
+    longview("resume", "aaaa0001")
+    slurm.says("squeue", queued("19_0", "CANCELLED") + queued("19_1", "TIMEOUT"))
+    assert "again: longview resume abc123\n" in longview("status")
+    longview("resume", "abc123")
+    assert handed == [["aaaa0000", "aaaa0001"], ["aaaa0001"], ["aaaa0001"]]
+
+
+def test_a_command_that_is_offered_works_from_here(
+    root: Path, slurm: Slurm, longview: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_sweep(root, POINTS[:2])
+    for point in made.points():
+        make_run(made.run_path(point), {"outcome": "failed", "error": "ValueError: x", "ended": iso(time.time())})
+    assert "longview why abc123 " in longview("status")
+    monkeypatch.delenv("LONGVIEW_RUNS")
+    monkeypatch.chdir(root.parent)
+    assert "longview why abc123 " in longview("status"), "./runs is looked in"
+    monkeypatch.chdir(root.parent / "elsewhere")
+    text = longview("status", "--root", str(root))
+    name = re.search(r"longview why (\S+)", text)
+    assert name is not None
+    assert "2 runs" in longview("why", name[1])
+    text = longview("why", "aaaa0001", "--root", str(root))
+    assert f"longview resume {root}" not in text, "an error in Python is not cured by that"
+    assert f"longview resume {made.run_path(made.points()[0])}" in longview("status", "aaaa0000", "--root", str(root))
+
+
+def test_a_controller_that_is_down_is_found_out_at_once(sweep: SweepDirectory, slurm: Slurm, longview: Run) -> None:
+    slurm.says("scontrol", "Slurmctld(primary) at jwlogin is DOWN\n", code=1)
+    (slurm.folder / "squeue").write_text("#!/bin/sh\n# A stand-in for one that tries for long.\nexec sleep 20\n")
+    begin = time.monotonic()
+    text = longview("status")
+    assert time.monotonic() - begin < 2
+    assert "SLURM is down; scontrol ping: Slurmctld(primary) at jwlogin is DOWN" in text
+    assert "unknown" in row(text, "aaaa0002")
+
+
+def test_killed_for_memory_where_slurm_does_not_say_so(root: Path, slurm: Slurm, longview: Run) -> None:
+    made = make_sweep(root, POINTS[:1])
+    path = make_run(made.run_path(made.points()[0]), {"job": "19"}, exit={"code": 137, "job": "19", "time": time.time()})
+    slurm.says("squeue", queued("19", "FAILED"))
+    assert "failed" in row(longview("status"), "aaaa0000")
+    (path / "logs/19").mkdir(parents=True)
+    (path / "logs/19/batch.log").write_text("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=19.0 cgroup.\n")
+    assert "out of memory" in row(longview("status"), "aaaa0000")
+
+
+def test_a_rank_that_ended_by_itself_does_not_look_cancelled(root: Path, slurm: Slurm, longview: Run) -> None:
+    made = make_sweep(root, POINTS[:1])
+    path = make_run(made.run_path(made.points()[0]), {"job": "19"}, exit={"code": 143, "job": "19", "time": time.time()})
+    (path / "logs/19").mkdir(parents=True)
+    log = path / "logs/19/batch.log"
+    log.write_text(
+        "srun: error: jwb0002: task 1: Exited with exit code 7\nsrun: launch/slurm: _step_signal: Terminating StepId=1.0\n"
+        "srun: error: jwb0001: task 0: Terminated\nsrun: Force Terminated StepId=1.0\n"
+    )  # captured from SLURM 22.05.8 with --kill-on-bad-exit=1
+    slurm.says("squeue", queued("19", "FAILED"))
+    assert re.search("failed .*rank 1 ended by itself with exit code 7", row(longview("status"), "aaaa0000"))
+    assert "rank 1 ended by itself with exit code 7" in longview("why")
+    slurm.says("squeue", queued("19", "CANCELLED"))
+    assert "cancelled" in row(longview("status"), "aaaa0000"), "where SLURM says so"
+    log.write_text("srun: error: jwb0001: tasks 0-1: Exited with exit code 130\n")
+    slurm.says("squeue", queued("19", "FAILED"))
+    assert "cancelled" in row(longview("status"), "aaaa0000"), "the ranks saved and left, as they were told to"

@@ -67,6 +67,9 @@ def test_each_run_for_itself(sweep: Path, longview: Run) -> None:
 
 def test_wrong_names_are_bad_input(sweep: Path, longview: Run) -> None:
     assert "there are: test/f1, test/edit" in longview("table", "--metric", "acc", expect=2)
+    assert "--over: 'nosuch': no run sets that; there are: seed, model" in longview("table", "--over", "model,nosuch", expect=2)
+    assert "y" * 61 not in longview("table", "--over", "y" * 300, expect=2)
+    assert "y" * 61 not in longview("table", "--metric", "y" * 300, expect=2)
 
 
 def test_single_runs_stand_beside_one_another(root: Path, longview: Run) -> None:

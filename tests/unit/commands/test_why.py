@@ -43,3 +43,22 @@ def test_nothing_is_wrong(root: Path, slurm: Slurm, longview: Run) -> None:
     for i, point in enumerate(made.points()):
         make_run(made.run_path(point), {"outcome": "finished", "job": f"19_{i}", **END})
     assert "nothing is wrong" in longview("why")
+
+
+def test_what_to_do_names_the_run_and_what_is_shown_is_where_it_says(root: Path, slurm: Slurm, longview: Run) -> None:
+    made = make_sweep(root, [{"seed": str(i)} for i in range(10)])
+    trace = 'Traceback (most recent call last):\n  File "/code/src/longview/models/m.py", line 7, in forward\n    y = x @ x\n'
+    failed = {"outcome": "failed", "error": "ValueError: x", "traceback": trace, "job": "19_9", **END}
+    for i, point in enumerate(made.points()):
+        make_run(made.run_path(point), *([failed] if i == 9 else []))
+    slurm.says("squeue", "".join(queued(f"19_{i}", "CANCELLED" if i else "TIMEOUT") for i in range(9)))
+    assert "to do:    `longview resume aaaa0000` puts it back" in longview("why", "aaaa0000")
+    lines = longview("why", "aaaa0009").splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  at:"))
+    advice = next(i for i, line in enumerate(lines) if "is the last one of your own code" in line)
+    assert at < advice
+    assert "the line above (at:)" in lines[advice]
+    text = longview("why", "abc123")
+    assert "to do: `longview resume aaaa0000` puts it back" in text
+    assert "to do: `longview resume aaaa0001 aaaa0002" in text
+    assert "<run" not in text

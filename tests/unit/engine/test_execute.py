@@ -188,3 +188,18 @@ def test_files_of_an_earlier_attempt_do_not_pass_for_this_ones(new: Any, monkeyp
     assert (run.path / "code.diff").read_text() == "+a\n"
     execute(run, "test")
     assert not (run.path / "code.diff").exists()
+
+
+def test_in_a_job_paths_are_whole_since_its_output_is_read_elsewhere(
+    new: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = new("model=repeat_last")
+    assert execute(run) == 0
+    here = capsys.readouterr().out
+    assert f"everything is in {run.path.name}\n" in here
+    assert f"figures: {run.path.name}/figures/index.html\n" in here
+    monkeypatch.setenv("LONGVIEW_RANKS", "slurm")
+    assert execute(run, "test") == 0
+    job = capsys.readouterr().out
+    assert f"everything is in {run.path}\n" in job
+    assert f"figures: {run.figures / 'index.html'}\n" in job

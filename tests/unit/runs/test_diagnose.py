@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from follow import iso, make_run, make_sweep, write
+from follow import iso, make_run, make_sweep, submit, write
 from longview.runs.diagnose import Diagnosis, diagnose
 from longview.runs.find import find
 from longview.runs.look import Seen, files_of
@@ -91,7 +91,7 @@ def test_the_first_rank_that_failed_is_named_and_not_its_peers(case: Case) -> No
     assert found.error == "ValueError: mask is empty"
     assert found.title == "an error in Python"
     assert found.frame == "/scratch/me/runs/.code/21c5/src/longview/models/manta.py:153 in forward: y = self.mix(x)"
-    assert any("2 more rank(s) failed after it: 0, 1" in note for note in found.notes)
+    assert "ranks 0, 1 failed after it" in found.notes
 
 
 def test_the_earlier_of_two_errors_counts(case: Case) -> None:
@@ -309,3 +309,103 @@ def test_stopped_says_by_what(case: Case) -> None:
     assert found.title == "it was asked to stop, and saved"
     assert any("time limit" in note for note in found.notes)
     assert not any("exit code" in note for note in found.notes), "130 is how the engine says so"
+
+
+ENDED = """\
+srun: error: jwb0002: task 1: Exited with exit code 7
+srun: launch/slurm: _step_signal: Terminating StepId=25.0
+slurmstepd-jwb0001: error: *** STEP 25.0 ON jwb0001 CANCELLED AT 2026-11-20T06:58:26 ***
+srun: error: jwb0001: task 0: Exited with exit code 1
+"""
+
+
+@pytest.mark.parametrize("peer", [PEER, "DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:2251, unhandled system error"])
+@pytest.mark.parametrize("log", ["batch.log", "rank-1.log"])
+def test_a_rank_that_ended_by_itself_is_to_blame_and_not_the_network(case: Case, peer: str, log: str) -> None:
+    case.attempt("failed", error=peer, traceback=TRACEBACK)
+    case.log("rank-0.log", "starting\n")
+    case.log("rank-1.log", "starting\n")
+    case.log(log, ENDED)
+    case.exit(7)
+    found = case.why()
+    assert found.title == "rank 1 ended by itself with exit code 7"
+    assert (found.where, found.error) == ("rank 1 on jwb0002", "Exited with exit code 7")
+    assert "network" not in found.advice
+    assert "rank 0 failed after it" in found.notes
+
+
+def test_what_that_rank_printed_comes_first(case: Case) -> None:
+    case.attempt("failed", error=PEER, traceback=TRACEBACK)
+    case.log("batch.log", ENDED)
+    case.log("rank-1.log", "ImportError: libcudart.so.12: cannot open shared object file\n")
+    case.exit(7)
+    assert case.why().error.startswith("ImportError")
+    assert case.why().where == "rank 1 on jwb0002"
+
+
+@pytest.mark.parametrize(
+    ("log", "line", "code", "name"),
+    [
+        ("rank-0.log", "slurmstepd: error: execve(): /no/such/python: No such file or directory", 2, "/no/such/python"),
+        ("batch.log", "/sw/001.sh: line 40: apptainer: command not found", 127, "apptainer"),
+        ("batch.log", "001.sh: ./tool: /opt/python: bad interpreter: No such file or directory", 126, "/opt/python"),
+        ("rank-0.log", "/usr/bin/env: \u2018python3\u2019: No such file or directory", 127, "python3"),
+    ],
+)
+def test_a_command_that_is_not_there_is_named(case: Case, log: str, line: str, code: int, name: str) -> None:
+    case.log("rank-0.log", "")
+    case.log("batch.log", f"srun: error: jwb0001: task 0: Exited with exit code {code}\n")
+    case.log(log, f"{line}\n")
+    case.exit(code)
+    found = case.why()
+    assert found.title == f"a command was not found: {name}"
+    assert line in found.error
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ("FAILED", "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=19.0 cgroup."),
+        ("FAILED", "slurmstepd: error: Exceeded job memory limit"),
+        ("CANCELLED", "slurmstepd: error: Job 19 exceeded memory limit (2100 > 2048), being killed"),
+        ("CANCELLED", "slurmstepd: error: Exceeded step memory limit"),
+    ],
+)
+def test_memory_by_slurms_words(case: Case, state: str, line: str) -> None:
+    case.attempt("failed", error=PEER, traceback=TRACEBACK)
+    case.log("batch.log", f"{line}\nsrun: error: jwb0001: task 0: Killed\n")
+    case.exit(1)
+    assert case.why(state).title == "out of memory on the host"
+
+
+def test_a_cancelled_run_is_nobodys_fault(case: Case) -> None:
+    case.attempt("failed", error=PEER)
+    case.log("rank-0.log", "")
+    case.log("rank-1.log", "")
+    case.log("batch.log", "srun: error: jwb0002: task 1: Exited with exit code 1\n")
+    case.exit(143)
+    found = case.why("CANCELLED")
+    assert (found.title, found.where, found.error) == ("it was cancelled", "", "")
+
+
+@pytest.mark.parametrize("queue", [None, "RUNNING", "CONFIGURING"])
+def test_the_error_of_the_job_before_is_not_shown(case: Case, queue: str | None) -> None:
+    now = time.time()
+    error = {"error": "ValueError: of before", "traceback": TRACEBACK}
+    make_run(
+        case.path, {"outcome": "failed", "job": "19", "started": iso(now - 9000), "ended": iso(now - 8000), **error}, ago=9000
+    )
+    case.failure(0, "jwb0001", "ValueError: of before", ago=8000)
+    case.log("rank-0.log", "ValueError: of before\n")
+    submit(case.sweep, ["aaaa0000"], "31" if queue else None, ago=100)
+    run = find([str(case.root / "manta-abc123")], case.root)[0].runs[0]
+    files = files_of(run)
+    answer = Answer({"31": Job("31", queue, start=now - 5)}) if queue else Answer(problem="no answer")
+    found = diagnose(Seen(run, files, state_of(files, answer, NOT_ASKED, now)), now)
+    assert "of before" not in f"{found.error} {found.frame} {found.notes}"
+    assert "cannot be known" in found.title if queue is None else "has not spoken yet" in found.title
+
+
+def test_words_fit_together(case: Case) -> None:
+    assert case.why("PENDING", reason="Dependency", nodes="").title == "it waits for another job to end"
+    assert case.why("PENDING", reason="Priority", nodes="").title == "it waits: other jobs come first"

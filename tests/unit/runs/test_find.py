@@ -123,3 +123,26 @@ def test_the_newest_submission_of_a_run_counts(root: Path) -> None:
     submit(sweep, ["aaaa0001"], None, ago=1)
     again = find(["manta-abc123"], root)[0].runs[1]
     assert (again.job, again.jobs) == (None, ("19_1", "77")), "nobody knows the newest yet"
+
+
+def test_a_sweep_of_one_and_its_only_run_are_one_thing(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    make_sweep(root, [{"model": "manta"}])
+    (group,) = find(["manta"], root)
+    assert group.whole
+    assert one(["manta"], root).id == "aaaa0000"
+    make_sweep(root, [{"model": "manta"}], name="mantas")
+    with pytest.raises(NotFound, match="could be any of 4"):
+        find(["manta"], root)
+
+
+def test_a_long_name_is_not_repeated_whole(root: Path) -> None:
+    with pytest.raises(NotFound) as error:
+        find(["x" * 500], root)
+    assert "x" * 61 not in str(error.value)
+
+
+def test_an_empty_name_is_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root / "manta-abc123")
+    with pytest.raises(NotFound, match="'' is no name"):
+        find([""], root)

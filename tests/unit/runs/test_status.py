@@ -134,8 +134,11 @@ CASES: list[tuple[str, Files, Answer, Answer, Kind, str]] = [
     ("killed, blind", files("running", code=137, beat=SILENCE + 1), DOWN, NOT_ASKED, Kind.UNKNOWN, ""),
     # never in the queue
     ("never submitted", Files(exists=False), NOT_ASKED, NOT_ASKED, Kind.NEW, ""),
-    ("being submitted", Files(submitting=True, submitted=NOW - 1), NOT_ASKED, NOT_ASKED, Kind.PENDING, "being submitted"),
-    ("answer lost", Files(submitting=True, submitted=NOW - 900), NOT_ASKED, NOT_ASKED, Kind.UNKNOWN, "same command again"),
+    ("being submitted", Files(submitting=True, submitter="process 7"), NOT_ASKED, NOT_ASKED, Kind.PENDING, "by process 7"),
+    ("answer lost", Files(submitting=True, submitted=NOW - 1), NOT_ASKED, NOT_ASKED, Kind.UNKNOWN, "answer of sbatch was lost"),
+    ("its turn comes", Files(scheduled=True, submitter="process 7"), NOT_ASKED, NOT_ASKED, Kind.PENDING, "being submitted"),
+    ("made, not submitted", Files(scheduled=True, created=NOW - 1), NOT_ASKED, NOT_ASKED, Kind.NEW, "command of its sweep"),
+    ("made, record damaged", Files(scheduled=True, unread="002.json"), NOT_ASKED, NOT_ASKED, Kind.UNKNOWN, "002.json"),
     ("local, made now", Files(created=NOW - 3), NOT_ASKED, NOT_ASKED, Kind.STARTING, ""),
     ("local, never begun", Files(created=NOW - 3000), NOT_ASKED, NOT_ASKED, Kind.STOPPED, "before its first attempt"),
     ("local, finished", files("finished", job=None), NOT_ASKED, NOT_ASKED, Kind.FINISHED, ""),

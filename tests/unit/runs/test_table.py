@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from follow import make_run, make_sweep
-from longview.runs.find import Run, find
+from longview.runs.find import find
+from longview.runs.group import Run
 from longview.runs.look import Seen
 from longview.runs.records import Files
 from longview.runs.status import Kind, State

@@ -91,7 +91,7 @@ def shell_is_heard(experiment: Any) -> Iterator[Problem]:
         if option not in STANDARD or name in experiment.cluster.account.env:  # SBATCH_DEBUG asks for nothing
             continue
         key = WRITTEN.get(option, f"launch.sbatch.{option}")
-        means = "that is nothing to set" if key.startswith("nothing") else f"give {key} if you mean it"
+        means = key.removeprefix("nothing: ") if key.startswith("nothing: ") else f"give {key} if you mean it"
         yield warning("launch.sbatch", f"{name} is set in your shell; longview does not pass it on; {means}")
 
 

@@ -120,14 +120,17 @@ def root_is_shared(experiment: Any, partition: Partition, node: NodeType) -> Ite
 @with_scheduler
 def root_is_plain(experiment: Any) -> Iterator[Problem]:
     """The absolute path of run directories reaches SLURM and the batch script as it is."""
-    given, found = experiment.run.root, os.path.abspath(experiment.run.root)
-    if strange := [shown for char, shown in UNQUOTABLE.items() if char in found]:
-        shown, where = " and ".join(strange), "" if found == given else f" (that is {found!r})"
-        if "$" in given:
-            remedy = "let the shell put a variable's value in (double quotes), or write ${oc.env:NAME}"
-        else:
-            remedy = "give a folder without, or make a link to this one and give the link"
-        yield Problem("run.root", f"'{given}'{where} holds {shown}, which SLURM and batch scripts read as something else; {remedy}")
+    given = experiment.run.root
+    paths = (os.path.abspath(given), os.path.realpath(given))  # a later `longview resume` goes by the second one
+    found = next((path for path in paths if any(char in path for char in UNQUOTABLE)), None)
+    if found is not None:
+        strange = " and ".join(shown for char, shown in UNQUOTABLE.items() if char in found)
+        where = "" if found == given else f" (that is {found!r})"
+        text = f"{given!r}{where} holds {strange}, which SLURM and batch scripts read as something else"
+        variable = "; let the shell put a variable's value in (double quotes), or write ${oc.env:NAME}" if "$" in given else ""
+        yield Problem(
+            "run.root", f"{text}{variable or '; give a folder whose whole path has none of these: % $ ` quote, backslash'}"
+        )
 
 
 def _within(path: str, folder: str) -> bool:
