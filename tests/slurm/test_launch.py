@@ -80,7 +80,7 @@ def test_a_sweep_is_one_array_that_is_found_again(juwels: Twin, tmp_path: Path) 
     (broken / "result.json").unlink()
     out, _ = run(juwels, tmp_path, *line)
     assert "3 of 4 runs finished: skipped" in out
-    assert "1 of 4 runs failed or stopped: left alone; launch.retry=true submits them again" in out
+    assert "1 of 4 runs failed, stopped or cancelled: left alone; launch.retry=true submits them again" in out
     assert len(sweep(tmp_path).all_submissions()) == 1
     out, _ = run(juwels, tmp_path, *line, "launch.retry=true")
     assert ended(broken)["code"] == 0, logs(broken)
@@ -231,7 +231,7 @@ def test_arrays_are_cut_and_the_submit_cap_is_known(twin: Twins, tmp_path: Path)
     assert len(queue(small)) == 60
     longview(small, tmp_path, "cancel", sweep(tmp_path).path.name, "-y")
     out, _ = run(small, tmp_path, *line, "seed=range(1,81)")
-    assert "60 of 80 runs failed or stopped" in out or "60 of 80 runs" in out
+    assert "60 of 80 runs failed, stopped or cancelled" in out or "60 of 80 runs" in out
     assert [len(s.runs) for s in sweep(tmp_path).all_submissions()] == [50, 10, 20]
     longview(small, tmp_path, "cancel", sweep(tmp_path).path.name, "-y")
 

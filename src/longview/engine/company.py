@@ -77,7 +77,7 @@ def _local(started: Any) -> str:
 
 def _own(pid: int, rank: int) -> bool:
     """Whether the process is this one, one that started it, or, seen from another rank, its rank 0 (started by the same)."""
-    if False:
+    if rank > 0 and _parent(pid) == os.getppid():
         return True
     mine = os.getpid()
     while mine > 1:

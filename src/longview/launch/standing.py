@@ -18,7 +18,7 @@ class Standing(Enum):
     NEW = "new"
     FINISHED = "finished"
     ACTIVE = "waiting or running"
-    ENDED = "failed or stopped"
+    ENDED = "failed, stopped or cancelled"
     UNKNOWN = "in an unknown state, since SLURM does not say"
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 PATIENCE = 20.0
@@ -204,12 +204,15 @@ def ask_squeue(jobs: Iterable[str]) -> Answer:
 
 def ask_sacct(jobs: Iterable[str]) -> Answer:
     """What accounting has kept about jobs. Sites without it, and accounting that is down, are a problem, not an end."""
-    numbers = sorted({base(job) for job in jobs}, key=int)
+    asked = set(jobs)
+    numbers = sorted({base(job) for job in asked}, key=int)
     if not numbers:
         return Answer()
     text, problem = ask(["sacct", "-n", "-P", "-X", "-o", _SACCT, "-j", ",".join(numbers)])
     answer = parse_sacct(text)
-    return Answer(answer.jobs, problem or answer.problem)
+    # An array that was cancelled before any element began is one record, under the array's own number.
+    whole = {job: replace(answer.jobs[base(job)], id=job) for job in asked if job not in answer.jobs and base(job) in answer.jobs}
+    return Answer({**answer.jobs, **whole}, problem or answer.problem)
 
 
 def slurm_cluster() -> tuple[str | None, str]:

@@ -109,7 +109,7 @@ refuse_company(json.loads(sys.argv[1]), int(sys.argv[2]))
 
 
 def test_rank_0_of_the_same_launcher_is_no_company() -> None:
-    """Ranks of one machine are started by one process: this test. Without a job there is no other sign that they are one attempt."""
+    """Ranks of one machine are started by one process, here this test: without a job the only sign that they are one attempt."""
     rank_0 = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "longview"])
     try:
         record = json.dumps({"outcome": "running", "host": socket.gethostname(), "pid": rank_0.pid, "started": NOW})

@@ -167,3 +167,14 @@ def test_settings_of_the_user_do_not_hide_jobs(slurm: Slurm, monkeypatch: pytest
 def test_the_newest_job_is_the_one_with_the_largest_number() -> None:
     assert newest(["99_7", "1000", None, "garbage"]) == "1000"
     assert newest([None]) is None
+
+
+def test_an_array_cancelled_before_any_element_began_is_one_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As sacct 22.05.8 prints it: the elements never came to be, so their end is that of the array's number."""
+    fields = len(queue._SACCT.split(","))
+    line = "|".join({"JobID": "9", "State": "CANCELLED by 0"}.get(name.split("%")[0], "") for name in queue._SACCT.split(","))
+    assert line.count("|") == fields - 1
+    monkeypatch.setattr(queue, "ask", lambda command, *_: (line + "\n", ""))
+    assert {job: found.state for job, found in ask_sacct(["9_0", "9_1"]).jobs.items()} == {
+        "9": "CANCELLED", "9_0": "CANCELLED", "9_1": "CANCELLED",
+    }  # fmt: skip
