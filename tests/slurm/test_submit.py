@@ -206,3 +206,17 @@ def test_a_place_with_odd_characters(juwels: Twin, tmp_path: Path) -> None:
         done = call(juwels, tmp_path, sys.executable, str(ROOT / "run.py"), *HELD, f"run.root='{tmp_path / odd}'")
         assert done.returncode == 2, done.stdout
         assert "run.root" in done.stderr
+
+
+def test_in_a_maintenance_jobs_are_taken_and_wait(juwels: Twin, tmp_path: Path) -> None:
+    """sbatch --test-only calls drained nodes a refusal; sbatch itself takes the job."""
+    nodes = "jwb[0001-0004]"
+    juwels.run("scontrol", "update", f"nodename={nodes}", "state=drain", "reason=maintenance")
+    try:
+        _, err = run(juwels, tmp_path, *[a for a in HELD if "hold" not in a])
+        assert "so the job will wait" in err or "would wait" in err
+        assert len(queue(juwels)) == 2
+        assert "pending" in longview(juwels, tmp_path, "status")
+    finally:
+        juwels.run("scancel", "-u", "root")
+        juwels.run("scontrol", "update", f"nodename={nodes}", "state=resume")

@@ -12,6 +12,7 @@ from longview.cluster.live import array_limit, live_problems, only_account
 from longview.cluster.request import Request, account_of, request_of
 from longview.cluster.site import Site
 from longview.cluster.spec import Detect
+from longview.cluster.waiting import only_waits
 from longview.config.experiment import CheckedExperiment, Checker
 from longview.errors import ConfigError, LongviewError, Problem
 
@@ -33,8 +34,10 @@ class Answers:
     checks: list[str] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
-    def judge(self, experiments: Sequence[tuple[str, CheckedExperiment]], scripts: Sequence[str], *, dry: bool) -> None:
-        """Ask about every point and every script.
+    def judge(
+        self, experiments: Sequence[tuple[str, CheckedExperiment]], scripts: Sequence[tuple[str, Request]], *, dry: bool
+    ) -> None:
+        """Ask about every point and every script with its request.
 
         Raises:
             ConfigError: With everything SLURM would refuse.
@@ -50,9 +53,14 @@ class Answers:
         self.warnings += [p for p in found if p.warning]
         refused = [p for p in found if not p.warning]
         if not refused:  # else it would say the same in other words
-            for script in dict.fromkeys(scripts):
+            for script, request in dict.fromkeys(scripts):
                 taken, words = self.site.test_only(script)
-                if taken is False:  # None: SLURM did not answer this time
+                if taken is not False:  # None: SLURM did not answer this time
+                    continue
+                if only_waits(words, self.site, request):
+                    text = f"nodes are down, drained or reserved now, so the job will wait (SLURM: {words})"
+                    self.warnings.append(Problem("sbatch --test-only", text, warning=True))
+                else:
                     refused.append(Problem("sbatch --test-only", f"SLURM would refuse the job: {words}"))
         if refused:
             raise ConfigError(refused)

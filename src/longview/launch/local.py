@@ -25,7 +25,7 @@ GRACE = 30.0
 POLL = 0.1
 """Seconds between two looks at the ranks."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-OK, FAILED, STOPPED = 0, 1, 130
+OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
 def launch(experiment: CheckedExperiment, *, argv: Sequence[str]) -> int:
@@ -128,6 +128,8 @@ def _complete_record(run: RunDirectory, pid: int, codes: Sequence[int], code: in
     if code == OK:
         return
     number = run.attempt_of(pid)
+    if number is None and set(codes) == {BAD_INPUT}:
+        return  # refused before it began, with its reason
     ended = "; ".join(f"rank {r} ended with {_named(c)}" for r, c in enumerate(codes))
     unsaid = number is None or run.attempt(number)["outcome"] == "running"
     if number is not None:

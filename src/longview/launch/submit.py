@@ -46,7 +46,8 @@ class Plan:
 
     def judged(self, *, dry: bool) -> Plan:
         """Itself; raises LongviewError with everything SLURM would refuse."""
-        scripts = [batch_script(c.config, c.request, j) for c, j in zip(self.chunks, self.jobs, strict=True)]
+        pairs = zip(self.chunks, self.jobs, strict=True)
+        scripts = [(batch_script(c.config, c.request, j), c.request) for c, j in pairs]
         self.answers.judge([(run.point.folder, run.experiment) for run in self.runs], scripts, dry=dry)
         return self
 
