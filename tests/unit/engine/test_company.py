@@ -24,7 +24,13 @@ from longview.engine.company import CompanyError, begin, refuse_company
 from longview.engine.run import execute
 from longview.runs.directory import RunDirectory
 
-NOW = datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+def now() -> str:
+    """As an attempt's record says it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+NOW = now()
 THEIRS = {"outcome": "running", "job": "303_0", "host": "jwb0001", "pid": 7, "started": NOW}
 
 
@@ -112,7 +118,7 @@ def test_rank_0_of_the_same_launcher_is_no_company() -> None:
     """Ranks of one machine are started by one process, here this test: without a job the only sign that they are one attempt."""
     rank_0 = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "longview"])
     try:
-        record = json.dumps({"outcome": "running", "host": socket.gethostname(), "pid": rank_0.pid, "started": NOW})
+        record = json.dumps({"outcome": "running", "host": socket.gethostname(), "pid": rank_0.pid, "started": now()})
         looks = [[sys.executable, "-c", LOOK, record, rank] for rank in ("1", "0")]
         one, other = (subprocess.run(command, capture_output=True, text=True, timeout=60) for command in looks)
         assert (one.returncode, one.stderr) == (0, "")

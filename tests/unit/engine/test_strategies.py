@@ -38,14 +38,14 @@ ALONE = SimpleNamespace(is_global_zero=True, world_size=4, barrier=lambda name: 
     ],
 )
 def test_every_strategy_file_makes_its_strategy(arguments: list[str], kind: type) -> None:
-    config = CHECKER.check([*tiny.DATA, *arguments]).config
+    config = CHECKER.check([*tiny.DATA, "model.self_condition=0", *arguments]).config
     assert isinstance(make_strategy(config, "cpu"), kind)
     assert make_strategy(config, "cpu", trainable=False) == "auto" or kind is Replicated
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_the_stage_reaches_deepspeed(stage: int) -> None:
-    strategy = make_strategy(CHECKER.check([*tiny.DATA, f"strategy=deepspeed_{stage}"]).config, "cpu")
+    strategy = make_strategy(CHECKER.check([*tiny.DATA, "model.self_condition=0", f"strategy=deepspeed_{stage}"]).config, "cpu")
     assert isinstance(strategy, Zero)
     assert isinstance(strategy.config, dict)
     assert strategy.config["zero_optimization"]["stage"] == stage
@@ -76,7 +76,7 @@ def test_the_stage_reaches_deepspeed(stage: int) -> None:
 )
 def test_combinations_that_cannot_work_are_refused(arguments: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        CHECKER.check([*tiny.DATA, *arguments])
+        CHECKER.check([*tiny.DATA, "model.self_condition=0", *arguments])
     assert said in str(caught.value)
 
 
