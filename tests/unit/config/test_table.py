@@ -32,6 +32,7 @@ ARGUMENTS: list[tuple[list[str], list[str]]] = [
     (["data.rooot=x", "data=breakfast"], ["data.rooot: unknown key", "did you mean 'root'?"]),
     (["loader.workers=2"], ["loader.workers: unknown key", "did you mean 'num_workers'?"]),
     (["logger=wandb", "logger.wandb.projct=a"], ["logger.wandb.projct: unknown key", "did you mean 'project'?"]),
+    (["strategy=fsdp", "resources.devices=2"], ["model.self_condition: 0.5: every rank tosses its own coin", "strategy=ddp"]),
     (["cluster.partition=booster"], ["cluster.partition: unknown key", "did you mean 'partitions'"]),
     (["model=repeat_last", "model.width=3"], ["model.width: unknown key", "this block has no keys"]),
     (["data.root=/tmp"], ["data.root: unknown key; it belongs to data=breakfast, data=salads or data=salads_scores"]),
