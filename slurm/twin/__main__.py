@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LongviewError as error:
         print(f"twin: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
