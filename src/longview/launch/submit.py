@@ -76,15 +76,11 @@ def submit(sweep: Sweep, argv: Sequence[str]) -> int:
         if not plan.chunks:
             print(f"nothing to submit: {directory.path}")
             return OK
-        written = Transaction(directory)
-        try:
+        with Transaction(directory) as written:
             written.copy_code(code)
             directory.submissions.mkdir(exist_ok=True)
             _write(directory, sweep, argv, plan.runs, written)
             _call(directory, plan, written)
-        except BaseException:
-            written.take_back()
-            raise
     _farewell(directory, plan.chunks)
     return OK
 
@@ -115,14 +111,10 @@ def resubmit(directory: SweepDirectory, run_ids: Sequence[str], mode: str = "fit
         made = _jobs([chunk for _, chunk in parts], directory, directory.path)
         with_code = [replace(job, code=code, mode=mode) for (code, _), job in zip(parts, made, strict=True)]
         plan = Plan([chunk for _, chunk in parts], with_code, answers).judged(dry=False)
-        written = Transaction(directory)
-        try:
+        with Transaction(directory) as written:
             for run in plan.runs:
                 written.forget_end(run.point.id, directory.run_path(run.point))
             _call(directory, plan, written)
-        except BaseException:
-            written.take_back()
-            raise
     _farewell(directory, plan.chunks)
     return OK
 

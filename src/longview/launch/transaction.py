@@ -13,7 +13,7 @@ from longview.runs.sweep import CODE, SweepDirectory
 
 
 class Transaction:
-    """Writes, and takes back what belongs to runs that SLURM has not taken. The sweep has to be locked."""
+    """Writes, and after an error takes back what belongs to runs SLURM has not taken. The sweep has to be locked."""
 
     def __init__(self, directory: SweepDirectory) -> None:
         self.directory = directory
@@ -25,6 +25,13 @@ class Transaction:
         """Runs that are in the queue, or may be."""
         record = directory.record_file
         self.record = record.read_text(encoding="utf-8") if record.is_file() else None
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.take_back()
 
     def copy_code(self, code: Snapshot) -> None:
         """Copy the code, if nobody has before."""
