@@ -159,7 +159,7 @@ def _of_nodes(cluster: ClusterConfig, purpose: str, name: str, node: NodeType, g
 
 def _drift(cluster: ClusterConfig, purpose: str, fact: str, file: Any, live: Any, *, blocks: bool = False) -> Drift:
     evidence = cluster.evidence_of(fact)
-    about = ", ".join(filter(None, (evidence.certainty, evidence.source, evidence.date))) if evidence else "no source given"
+    about = f"{evidence.certainty}, {evidence.source}, {evidence.date}" if evidence else "no source given"
     value = "null" if live is None else shown(live)
     override = "" if isinstance(live, str) else f"cluster.{fact}={value}"
     return Drift(purpose, f"cluster.{fact}", shown(file), "no limit" if live is None else value, about, override, blocks)

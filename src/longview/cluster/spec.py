@@ -46,7 +46,7 @@ class Evidence(Section):
         description="sure: official text, vendor source or two sources agree; likely: one credible source"
     )
     source: Text = Field(description="Where it was read")
-    date: Date | None = Field(None, description="When that was written or last seen in use")
+    date: Date = Field(description="When that was written or last seen in use; of undated pages and estimates, when read or made")
 
 
 class Detect(Section):

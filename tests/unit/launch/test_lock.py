@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -31,7 +32,8 @@ def test_the_lock_of_a_killed_command_is_taken_over(tmp_path: Path) -> None:
     gone.wait()
     (tmp_path / ".being-submitted").write_text(json.dumps({"host": socket.gethostname(), "pid": gone.pid}))
     with locked(directory):
-        pass
+        assert json.loads((tmp_path / ".being-submitted").read_text())["pid"] == os.getpid()
+    assert not (tmp_path / ".being-submitted").exists()
 
 
 def test_of_another_machine_nothing_is_known(tmp_path: Path) -> None:

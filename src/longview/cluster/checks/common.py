@@ -49,7 +49,7 @@ def limit(experiment: Any, key: str, fact: str, text: str, remedy: str) -> Probl
         remedy: What would be right.
     """
     found = ClusterConfig.evidence_of(experiment.cluster, fact)  # by name: the block may be a partial one
-    told = ", ".join(filter(None, (found.source, found.date))) if found else ""
+    told = f"{found.source}, {found.date}" if found else ""
     about = f" ({found.certainty}; {told})" if found else ""
     return Problem(key, f"{text}{about}; {remedy}", warning=found is not None and found.certainty == "unverified")
 
